@@ -1,0 +1,182 @@
+"""Files between steps: how each kind is written, read and refused.
+
+Every write goes to a temporary name beside the target and is renamed, so a file that exists is complete. Tables are
+Parquet, arrays ``.npy`` (memory-mappable), weights safetensors, records JSON. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vecaf.errors import ArtifactError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+
+@contextlib.contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; rename it into place on success, remove it on any error."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb+") as written:
+            os.fsync(written.fileno())  # a rename of unflushed bytes can survive a power cut as an empty file
+        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files private; results are meant to be shared
+        temporary.replace(path)
+    except OSError as error:
+        raise ArtifactError(
+            f"cannot write {path}: {error.strerror or error}. Nothing was left behind."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def canonical(value: Any) -> str:
+    """Return the one JSON text of a value: sorted keys, no spaces."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+
+
+def digest(value: Any) -> str:
+    """Return the first 16 hex digits of the SHA-256 of a JSON-able value."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:16]
+
+
+def file_hash(path: str | Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hex."""
+    hasher = hashlib.sha256()
+    with _opened(path) as file:
+        while block := file.read(1 << 20):
+            hasher.update(block)
+    return hasher.hexdigest()
+
+
+def ids_hash(ids: np.ndarray) -> str:
+    """Return the SHA-256 of a sorted id list (little-endian int64), in hex."""
+    return hashlib.sha256(np.sort(np.asarray(ids, dtype="<i8")).tobytes()).hexdigest()
+
+
+@contextlib.contextmanager
+def _opened(path: str | Path):
+    """Open a file of the workflow for reading; say which step makes it when it is missing or unreadable."""
+    try:
+        with Path(path).open("rb") as file:
+            yield file
+    except OSError as error:
+        raise ArtifactError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    with _opened(path) as file:
+        try:
+            return json.loads(file.read())
+        except ValueError as error:
+            raise ArtifactError(
+                f"{path} is not valid JSON ({error}); delete it and run its target again"
+            ) from error
+
+
+def write_array(path: str | Path, array: np.ndarray) -> None:
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        np.save(file, np.ascontiguousarray(array), allow_pickle=False)
+
+
+@contextlib.contextmanager
+def array_writer(path: str | Path, shape: tuple[int, ...], dtype: str) -> Iterator[np.ndarray]:
+    """Yield a writable memory map of the final array; it appears under ``path`` only when the block ends well."""
+    with atomic(path) as temporary:
+        yield (memmap := np.lib.format.open_memmap(temporary, mode="w+", dtype=dtype, shape=shape))
+        memmap.flush()
+        del memmap
+
+
+def read_array(path: str | Path, *, mmap: bool = True) -> np.ndarray:
+    with _opened(path):
+        pass
+    try:
+        return np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise ArtifactError(
+            f"{path} is not a whole .npy array ({error}); delete it and run its target again"
+        ) from error
+
+
+def write_table(path: str | Path, table: pd.DataFrame) -> None:
+    with atomic(path) as temporary:
+        table.to_parquet(temporary, index=False)
+
+
+def read_table(path: str | Path, columns: list[str] | None = None) -> pd.DataFrame:
+    import pandas as pd
+
+    with _opened(path):
+        pass
+    try:
+        return pd.read_parquet(path, columns=columns)
+    except Exception as error:  # pyarrow raises its own family
+        raise ArtifactError(
+            f"{path} is not a whole Parquet table ({error}); delete it and run its target again"
+        ) from error
+
+
+def write_weights(
+    path: str | Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None
+) -> None:
+    from safetensors.torch import save_file
+
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with atomic(path) as temporary:
+        save_file(contiguous, temporary, metadata=metadata)
+
+
+def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    with _opened(path):
+        pass
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ArtifactError(
+            f"{path} is not a whole safetensors file ({error}); delete it and run its target again"
+        ) from error
+
+
+def read_weights_metadata(path: str | Path) -> dict[str, str]:
+    from safetensors import safe_open
+
+    with _opened(path):
+        pass
+    with safe_open(path, framework="numpy") as file:
+        return file.metadata() or {}
+
+
+def write_text(path: str | Path, text: str) -> None:
+    with atomic(path) as temporary:
+        temporary.write_text(text)

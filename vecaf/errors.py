@@ -1,0 +1,25 @@
+"""The one family of errors whose text is meant for the person at the keyboard."""
+
+
+class VecafError(Exception):
+    """Something a user can mend. The message says what, where and what to do, in one or a few lines."""
+
+
+class ConfigError(VecafError):
+    """One or more problems of the configuration, reported together."""
+
+
+class DataError(VecafError):
+    """An image, label, caption or class that is missing, unreadable or contradictory."""
+
+
+class ArtifactError(VecafError):
+    """A file of the workflow that is absent, half-written, foreign or of the wrong shape."""
+
+
+class SelectionError(VecafError):
+    """A selector was asked for something it cannot do with the inputs it was given."""
+
+
+class TrainingError(VecafError):
+    """Finetuning or scoring cannot go on (a NaN loss, weights that do not fit)."""
