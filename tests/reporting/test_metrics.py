@@ -1,0 +1,100 @@
+import copy
+
+import pytest
+
+from vecaf import artifacts, provenance
+from vecaf.errors import ArtifactError
+from vecaf.reporting import metrics
+
+FILE = "cells/digits/metrics.json"
+
+
+@pytest.fixture
+def complete():
+    with provenance.Stage("finetune") as stage:
+        pass
+    block = provenance.cell_provenance(
+        parameters={"finetune": [{"recipe": "paper"}]},
+        readings={"ods.objective": "eq7"},
+        stages={"loop1/finetune": stage.record},
+        seeds={"head": 7},
+        weights={"final": "a" * 64},
+        ids={"loop1": "b" * 64},
+    )
+    cell = {"dataset": "digits", "backbone": "tiny", "method": "vecaf", "ratio": "10pct", "schedule": "3loops"}
+    return metrics.cell_metrics(
+        cell | {"seed": 0},
+        {"top1": 0.9, "mean_per_class": 0.89, "per_class": {"zero": 1.0, "one": None}, "n": 360},
+        metrics.cost(60, [{"select": 0.5, "finetune": 2.0}, {"finetune": 3.0}], {"evaluate": 1.0}),
+        block,
+    )
+
+
+def without(content, path):
+    content = copy.deepcopy(content)
+    *parents, last = path.split(".")
+    place = content
+    for parent in parents:
+        place = place[parent]
+    del place[last]
+    return content
+
+
+def test_what_is_complete_passes_and_survives_the_file(complete, tmp_path):
+    metrics.check_metrics(complete, FILE)
+    artifacts.write_json(tmp_path / "metrics.json", complete)
+    again = artifacts.read_json(tmp_path / "metrics.json")
+    metrics.check_metrics(again, FILE)
+    assert again == complete
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("schema_version", "cell", "cell.seed", "metrics.top1", "metrics.mean_per_class", "metrics.per_class"),
+        *("metrics.n", "cost.batches", "cost.seconds", "cost.loops", "provenance", "provenance.digest"),
+        *("provenance.parameters", "provenance.readings", "provenance.seeds", "provenance.weights", "provenance.ids"),
+        *("provenance.stages", "provenance.versions", "provenance.git", "provenance.device", "provenance.threads"),
+    ],
+)
+def test_a_missing_field_is_named_with_its_file(complete, path):
+    with pytest.raises(ArtifactError) as error:
+        metrics.check_metrics(without(complete, path), FILE)
+    assert f"{FILE} is no complete metrics file: {path} is missing." in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("block", "change", "message"),
+    [
+        ("metrics", {"top1": 93.0}, "metrics.top1 is 93.0"),
+        ("metrics", {"top1": float("nan")}, "metrics.top1 is nan"),
+        ("metrics", {"n": 0}, "metrics.n is 0"),
+        ("cell", {"loop": 3}, "cell.loop"),
+        ("cost", {"seconds": {"finetune": 1.0, "select": 0.5}}, "seconds of finetune are less than those of its loops"),
+        ("provenance", {"weights": {"final": "abc"}}, "provenance.weights.final is 'abc'"),
+        ("provenance", {"ids": {}}, "provenance.ids"),
+    ],
+)
+def test_what_cannot_be_true_is_refused(complete, block, change, message):
+    complete[block] |= change
+    with pytest.raises(ArtifactError, match=message):
+        metrics.check_metrics(complete, FILE)
+
+
+def test_all_problems_are_told_together(complete):
+    broken = without(without(complete, "metrics.n"), "provenance.ids")
+    with pytest.raises(ArtifactError, match=r"metrics\.n is missing; provenance\.ids is missing"):
+        metrics.check_metrics(broken, FILE)
+
+
+def test_cost_adds_the_loops():
+    cost = metrics.cost(60, [{"select": 0.5, "finetune": 2.0}, {"finetune": 3.0}], {"evaluate": 1.0, "finetune": 0.25})
+    assert cost["seconds"] == {"evaluate": 1.0, "finetune": 5.25, "select": 0.5}
+    assert [timing["loop"] for timing in cost["loops"]] == [1, 2]
+
+
+def test_table_row(complete):
+    row = metrics.table_row(complete, origin="published")
+    assert row["top1"] == 0.9
+    assert (row["dataset"], row["seed"], row["status"], row["origin"]) == ("digits", 0, "measured", "published")
+    assert row["digest"] == complete["provenance"]["digest"]

@@ -1,0 +1,89 @@
+"""A table's numbers one to a line: beside the paper's, and beside their means per class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from vecaf.reporting.entries import NOT_PLANNED, Entry
+from vecaf.reporting.layout import Layout
+
+
+@dataclass(frozen=True)
+class Group:
+    """The lines under one group heading; ``numeric`` is the position from which columns hold numbers."""
+
+    heading: str
+    header: tuple[str, ...]
+    lines: tuple[tuple[str, ...], ...]
+    numeric: int
+
+
+def groups(entries: Iterable[Entry], layout: Layout) -> list[Group]:
+    """Return a group for every heading under which the paper prints a number or means per class differ from top-1.
+
+    Lines stand column by column, as one reads down a column of the table; a row with a column of its own stands last.
+    """
+    found = []
+    for title in dict.fromkeys(column.group for column in layout.columns):
+        inside = [
+            entry
+            for entry in entries
+            if layout.columns[entry.columns[0]].group == title and (entry.status != NOT_PLANNED or entry.printed)
+        ]
+        inside.sort(key=lambda entry: (layout.rows[entry.row].own_column is not None, entry.columns, entry.row))
+        printed = any(entry.printed for entry in inside)
+        per_class = any(
+            entry.mean_per_class is not None and f"{entry.mean_per_class:.2f}" != f"{entry.mean:.2f}"
+            for entry in inside
+        )
+        if printed or per_class:
+            lines = tuple(_line(entry, layout, printed, per_class) for entry in inside)
+            heading = f"{'Paper and measurement' if printed else 'Mean per class'}: {title}".removesuffix(": ")
+            found.append(Group(heading, _header(layout, printed, per_class), lines, len(layout.stubs) + 1))
+    return found
+
+
+def _header(layout: Layout, printed: bool, per_class: bool) -> tuple[str, ...]:
+    comparison = ("Paper", "Difference", "z", "Verdict") if printed else ()
+    return (
+        layout.column_title,
+        *layout.stubs,
+        "Measured",
+        "n",
+        *(("Mean per class",) if per_class else ()),
+        *comparison,
+    )
+
+
+def _line(entry: Entry, layout: Layout, printed: bool, per_class: bool) -> tuple[str, ...]:
+    row = layout.rows[entry.row]
+    cells = [row.own_column or layout.columns[entry.columns[0]].title, *row.labels]
+    cells += [entry.text(), str(entry.n) if entry.planned else ""]
+    if per_class:
+        cells.append(_fixed(entry.mean_per_class))
+    if printed:
+        cells += [*_paper(entry), entry.verdict]
+    return tuple(cells)
+
+
+def _paper(entry: Entry) -> tuple[str, str, str]:
+    if entry.printed is None:
+        return ("not reported" if entry.status == "not reported" else "—", "—", "—")
+    error = "n/a" if entry.printed.stderr is None else f"{entry.printed.stderr:.2f}"
+    printed = f"{entry.printed.value:.2f} ± {error}"
+    if entry.comparison is None:
+        return (printed, "—", "—")
+    return (printed, _signed(entry.comparison.difference, 2), _signed(entry.comparison.z, 1))
+
+
+def _fixed(value: float | None) -> str:
+    return "—" if value is None else f"{value:.2f}"
+
+
+def _signed(value: float | None, digits: int) -> str:
+    """Return a number with a typographic sign; what rounds to nothing has none."""
+    if value is None:
+        return "—"
+    text = f"{value:+.{digits}f}".replace("-", "−")
+    return text[1:] if float(text[1:]) == 0 else text

@@ -1,0 +1,188 @@
+"""The entries of a table: measured cells averaged over seeds, joined with the paper's numbers and judged."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from vecaf.errors import ArtifactError
+from vecaf.reporting import paper, statistics
+from vecaf.reporting.layout import KEYS, Layout
+
+COLUMNS = (*KEYS, "seed", "status", "reason", "top1", "mean_per_class", "origin", "digest")
+# A cell without any measured seed has the first of these that one of its seeds has.
+UNMEASURED = ("stale", "not run", "not implemented", "not reported")
+STATUSES = ("measured", *UNMEASURED)
+NOT_PLANNED = "not planned"  # the study has no such cell at all
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What stands in one row and one or more columns; accuracies and their errors in percent.
+
+    columns: the positions it spans. planned: seeds of the study, measured or not. sides: see
+    ``statistics.verdict``.
+    """
+
+    row: int
+    columns: tuple[int, ...]
+    key: Mapping[str, str]
+    status: str
+    reasons: tuple[str, ...] = ()
+    planned: int = 0
+    seeds: tuple[int, ...] = ()
+    mean: float | None = None
+    se: float | None = None
+    sd: float | None = None
+    mean_per_class: float | None = None
+    origins: tuple[str, ...] = ()
+    digests: tuple[str, ...] = ()
+    printed: paper.Printed | None = None
+    comparison: statistics.Comparison | None = None
+    verdict: str = statistics.NOT_COMPARABLE
+    best: tuple[int, ...] = ()  # the columns in which it is best
+
+    @property
+    def n(self) -> int:
+        return len(self.seeds)
+
+    def text(self) -> str:
+        """Return what a reader sees: the mean ± its error, or in words why there is none."""
+        if self.mean is None:
+            return "·" if self.status == NOT_PLANNED else self.status
+        error = "n/a" if self.se is None else f"{self.se:.2f}"
+        missing = f" ({self.n} of {self.planned})" if self.n < self.planned else ""
+        return f"{self.mean:.2f} ± {error}{missing}{'†' if 'published' in self.origins else ''}"
+
+
+def checked(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the tidy rows in the order of their keys and seeds.
+
+    Raises ArtifactError naming the cell for a missing column, an unknown status, a measured cell without an accuracy
+    in [0, 1] (percent would be averaged unseen) or one that stands there twice.
+    """
+    absent = [column for column in COLUMNS if column not in rows.columns]
+    if absent:
+        raise ArtifactError(f"the rows of the table lack {', '.join(absent)}; collect the exhibit's metrics again")
+    rows = rows.sort_values([*KEYS, "seed"], kind="stable").reset_index(drop=True)
+    for row in rows.itertuples(index=False):
+        cell = "/".join(str(getattr(row, key)) for key in KEYS) + f"/seed{row.seed}"
+        if row.status not in STATUSES:
+            raise ArtifactError(f"{cell}: status {row.status!r} is none of {', '.join(STATUSES)}")
+        if row.status == "measured" and (pd.isna(row.top1) or not 0 <= row.top1 <= 1):
+            raise ArtifactError(f"{cell} is measured, but its top1 is {row.top1}; it must be a fraction from 0 to 1")
+    if (twice := rows.duplicated([*KEYS, "seed"])).any():
+        cell = "/".join(str(value) for value in rows.loc[twice.idxmax(), [*KEYS, "seed"]])
+        raise ArtifactError(f"{cell} stands in the rows of the table more than once; a cell has one result")
+    return rows
+
+
+def entries(rows: pd.DataFrame, layout: Layout) -> list[Entry]:
+    """Return the entries of a table, row by row, joined, judged and marked.
+
+    rows: columns ``COLUMNS``, one row a cell and seed, top1 and mean_per_class as fractions. Neighbouring columns in
+    which a row has one and the same cell are one entry. Raises ArtifactError as ``checked`` does, when a place of
+    the table fits cells of two keys, and when a cell fits no place: nothing is dropped unseen.
+    """
+    groups = {tuple(key): group for key, group in checked(rows).groupby(list(KEYS), sort=True, dropna=False)}
+    found: list[Entry] = []
+    for number, row in enumerate(layout.rows):
+        for position, column in enumerate(layout.columns):
+            wanted = layout.key(row, column)
+            before = found[-1] if found and found[-1].row == number else None
+            if before and wanted.items() <= before.key.items() and before.columns[-1] == position - 1:
+                found[-1] = replace(before, columns=(*before.columns, position))
+                continue
+            found.append(_measured(number, position, wanted, groups))
+    placed = {tuple(entry.key.values()) for entry in found if entry.planned}
+    if homeless := ["/".join(key) for key in groups if key not in placed]:
+        raise ArtifactError(
+            f"{len(homeless)} cells have no place in the table, the first is {homeless[0]}; name their "
+            "method, schedule, dataset and ratio in its layout"
+        )
+    found = [_compared(entry, layout) for entry in found]
+    return _marked([replace(entry, verdict=_verdict(entry, found, layout)) for entry in found], layout)
+
+
+def _measured(row: int, position: int, wanted: Mapping[str, str], groups: Mapping[tuple, pd.DataFrame]) -> Entry:
+    fitting = [key for key in groups if wanted.items() <= dict(zip(KEYS, key, strict=True)).items()]
+    if not fitting:
+        return Entry(row, (position,), wanted, NOT_PLANNED)
+    if len(fitting) > 1:
+        cells = ", ".join("/".join(key) for key in fitting)
+        raise ArtifactError(f"one place of the table fits several cells: {cells}; make its layout name more of the key")
+    group = groups[fitting[0]]
+    done = group[group["status"] == "measured"]
+    values = [100 * float(value) for value in done["top1"]]
+    per_class = [100 * float(value) for value in done["mean_per_class"] if not pd.isna(value)]
+    return Entry(
+        row=row,
+        columns=(position,),
+        key=dict(zip(KEYS, fitting[0], strict=True)),
+        status="measured" if values else next(status for status in UNMEASURED if (group["status"] == status).any()),
+        reasons=_distinct(group[group["status"] != "measured"]["reason"]),
+        planned=len(group),
+        seeds=tuple(int(seed) for seed in done["seed"]),
+        mean=statistics.mean(values),
+        se=statistics.standard_error(values),
+        sd=statistics.standard_deviation(values),
+        mean_per_class=statistics.mean(per_class) if len(per_class) == len(values) else None,
+        origins=_distinct(done["origin"]),
+        digests=_distinct(done["digest"]),
+    )
+
+
+def _distinct(values: pd.Series) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(str(value) for value in values if not pd.isna(value) and value != ""))
+
+
+def _compared(entry: Entry, layout: Layout) -> Entry:
+    """Join the paper's number; only whole keys are looked up, since a part of one could fit a foreign number."""
+    row, column = layout.rows[entry.row], layout.columns[entry.columns[0]]
+    key = {**entry.key, **column.printed, **row.printed}
+    if not {"dataset", "backbone", "method"} <= key.keys():
+        return entry
+    printed = paper.printed_value(exhibit=layout.exhibit, **key)
+    if printed is None or entry.mean is None:
+        return replace(entry, printed=printed)
+    comparison = statistics.compare_with_paper(entry.mean, entry.se, printed.value, printed.stderr)
+    return replace(entry, printed=printed, comparison=comparison)
+
+
+def _verdict(entry: Entry, found: list[Entry], layout: Layout) -> str:
+    sides = []
+    for column in entry.columns:
+        other = _opponent(entry, [rival for rival in found if column in rival.columns], layout)
+        if other is not None and other.mean is not None and entry.comparison is not None:
+            sides.append((entry.mean - other.mean, entry.printed.value - other.printed.value))
+    return statistics.verdict(entry.comparison, sides)
+
+
+def _opponent(entry: Entry, rivals: list[Entry], layout: Layout) -> Entry | None:
+    """Return the reference row of a column; for the reference itself, the best printed active baseline."""
+    printed = [rival for rival in rivals if rival.printed is not None and rival is not entry]
+    if not layout.is_reference(entry.key):
+        return next((rival for rival in printed if layout.is_reference(rival.key)), None)
+    active = [rival for rival in printed if rival.key["method"] not in layout.outside_competition]
+    return max(active, key=lambda rival: rival.printed.value, default=None)
+
+
+def _marked(found: list[Entry], layout: Layout) -> list[Entry]:
+    """Mark the best of each column by the mean as printed: equal print is a tie, and one value alone is no contest."""
+    best: dict[int, set[int]] = {}
+    for column in range(len(layout.columns)):
+        contest = [
+            (number, round(entry.mean, 2))
+            for number, entry in enumerate(found)
+            if column in entry.columns
+            and entry.mean is not None
+            and entry.key["method"] not in layout.outside_competition
+        ]
+        top = max((value for _, value in contest), default=-math.inf)
+        for number, value in contest if len(contest) > 1 else ():
+            if value == top:
+                best.setdefault(number, set()).add(column)
+    return [replace(entry, best=tuple(sorted(best.get(number, ())))) for number, entry in enumerate(found)]

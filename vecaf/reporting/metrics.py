@@ -1,0 +1,165 @@
+"""The schema of a cell's metrics.json: what evaluate writes and every table, figure and claim reads.
+
+A file is one object of ``CellMetrics``. Blocks may carry more than is required here; nothing less, and no NaN.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from vecaf.errors import ArtifactError
+
+SCHEMA_VERSION = 1
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Seconds = Annotated[float, Field(ge=0)]
+Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Block(BaseModel):
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+
+
+class CellKey(_Block):
+    """The cell's own name; nothing else may stand here."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    dataset: str
+    backbone: str
+    method: str
+    ratio: str
+    schedule: str
+    seed: int = Field(ge=0)
+
+
+class Metrics(_Block):
+    """Accuracy on the whole test set, as fractions. per_class: class name → accuracy, None without a test image."""
+
+    top1: Fraction
+    mean_per_class: Fraction
+    per_class: dict[str, Fraction | None] = Field(min_length=1)
+    n: int = Field(ge=1, description="test images")
+
+
+class LoopTimings(_Block):
+    """Seconds of work of each stage in one loop; evaluation of the curve is a stage of its own, not finetuning."""
+
+    loop: int = Field(ge=1)
+    seconds: dict[str, Seconds]
+
+
+class Cost(_Block):
+    """What the cell cost. seconds: stage → seconds over all loops, with stages outside the loops (evaluate)."""
+
+    batches: int = Field(ge=1, description="finetuning batches over all loops")
+    seconds: dict[str, Seconds]
+    loops: list[LoopTimings] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _counted(self) -> Cost:
+        if [timing.loop for timing in self.loops] != list(range(1, len(self.loops) + 1)):
+            raise ValueError("loops must be numbered 1, 2, … in order")
+        for stage, total in loop_totals([timing.seconds for timing in self.loops]).items():
+            if not self.seconds.get(stage, 0.0) >= total - 0.01:
+                raise ValueError(f"seconds of {stage} are less than those of its loops")
+        return self
+
+
+class Provenance(_Block):
+    """See ``vecaf.provenance.cell_provenance``, which builds it."""
+
+    digest: str = Field(min_length=1)
+    parameters: dict[str, Any]
+    readings: dict[str, Any]
+    seeds: dict[str, int]
+    weights: dict[str, Hash] = Field(min_length=1)
+    ids: dict[str, Hash] = Field(min_length=1)
+    stages: dict[str, dict[str, Any]] = Field(min_length=1)
+    device: str | None
+    threads: int | None
+    host: dict[str, Any] | None
+    versions: dict[str, str] | None
+    git: dict[str, Any] | None
+
+
+class CellMetrics(_Block):
+    schema_version: Literal[1]
+    cell: CellKey
+    metrics: Metrics
+    cost: Cost
+    provenance: Provenance
+
+
+def loop_totals(loops: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return stage → seconds summed over loops."""
+    stages = sorted({stage for loop in loops for stage in loop})
+    return {stage: math.fsum(loop.get(stage, 0.0) for loop in loops) for stage in stages}
+
+
+def cost(batches: int, loops: Sequence[Mapping[str, float]], outside: Mapping[str, float] | None = None) -> dict:
+    """Return the cost block of a cell.
+
+    loops: for each loop, stage → seconds. outside: stage → seconds of what belongs to no loop, such as the final
+    evaluation; added to a stage of the same name.
+    """
+    return {
+        "batches": batches,
+        "seconds": loop_totals([loop_totals(loops), outside or {}]),
+        "loops": [{"loop": number, "seconds": dict(seconds)} for number, seconds in enumerate(loops, start=1)],
+    }
+
+
+def cell_metrics(cell: Mapping[str, Any], metrics: Mapping[str, Any], cost: Mapping, provenance: Mapping) -> dict:
+    """Return the whole content of a metrics.json, ready for ``check_metrics`` and ``artifacts.write_json``."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "cell": dict(cell),
+        "metrics": dict(metrics),
+        "cost": dict(cost),
+        "provenance": dict(provenance),
+    }
+
+
+def check_metrics(metrics: Mapping[str, Any], file: str | Path) -> None:
+    """Refuse a metrics.json that lacks or contradicts something.
+
+    file: named in the message. Raises ArtifactError listing every problem with the path of its field.
+    """
+    try:
+        CellMetrics.model_validate(metrics)
+    except ValidationError as error:
+        problems = "; ".join(_problem(detail) for detail in error.errors())
+        raise ArtifactError(
+            f"{file} is no complete metrics file: {problems}. Delete it and run its target again"
+        ) from error
+
+
+def _problem(detail: Mapping[str, Any]) -> str:
+    name = ".".join(str(part) for part in detail["loc"]) or "the file"
+    if detail["type"] == "missing":
+        return f"{name} is missing"
+    text = detail["msg"].removeprefix("Value error, ")
+    return f"{name}: {text}" if isinstance(detail["input"], dict | list) else f"{name} is {detail['input']!r}: {text}"
+
+
+def table_row(metrics: Mapping[str, Any], *, status: str = "measured", origin: str = "run") -> dict[str, Any]:
+    """Return one row of the tidy table that exhibits are built from; metrics must have passed ``check_metrics``.
+
+    Keys: those of the cell, status, reason, top1, mean_per_class (fractions), origin, digest.
+    """
+    values = metrics["metrics"]
+    return {
+        **metrics["cell"],
+        "status": status,
+        "reason": None,
+        "top1": values["top1"],
+        "mean_per_class": values["mean_per_class"],
+        "origin": origin,
+        "digest": metrics["provenance"]["digest"],
+    }

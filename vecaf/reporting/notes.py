@@ -1,0 +1,141 @@
+"""The notes under a table: what its numbers are, which are missing and why, and under which readings they hold."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from vecaf.reporting.entries import STATUSES, Entry
+from vecaf.reporting.layout import Layout, loops, schedule_title
+from vecaf.reporting.statistics import MARGIN
+
+_MEANING = {
+    "stale": "run under another configuration than the present one; run its metrics again",
+    "not run": "planned, no result yet",
+    "not implemented": "planned, but a part of the method is missing here",
+    "not reported": "the paper has no such number, and no job is planned",
+}
+
+
+def notes(rows: pd.DataFrame, entries: Sequence[Entry], layout: Layout) -> list[str]:
+    """Return the notes of a table in reading order, as plain sentences."""
+    return [
+        *_unreported(entries, layout),
+        *_numbers(entries, layout),
+        *_schedules(layout),
+        *_marks(entries, layout),
+        *_counts(rows),
+        *_paper(entries, layout),
+        *layout.notes,
+        *(_readings(name, readings, layout) for name, readings in layout.readings.items()),
+        f"Digest of the configuration: {layout.digest}.",
+    ]
+
+
+def _numbers(entries: Sequence[Entry], layout: Layout) -> Iterator[str]:
+    shown = [entry for entry in entries if entry.mean is not None]
+    text = f"Numbers are {layout.metric} in percent: mean ± standard error (sd with n − 1, divided by √n) over n seeds"
+    seeds: dict[str, set[int]] = {}
+    for entry in shown:
+        seeds.setdefault(layout.columns[entry.columns[0]].group, set()).update(entry.seeds)
+    if len({frozenset(values) for values in seeds.values()}) == 1:
+        text += f": {_seeds(next(iter(seeds.values())))}"
+    elif seeds:
+        text += ": " + "; ".join(f"{_seeds(values)} on {group}" for group, values in seeds.items())
+    yield text + "."
+    if any(entry.se is None for entry in shown):
+        yield "± n/a: one seed only, which says nothing about the spread."
+    if any(entry.n < entry.planned for entry in shown):
+        yield "(2 of 3): 2 of 3 planned seeds are measured, and mean and error are over these."
+
+
+def _seeds(values: set[int]) -> str:
+    return f"n = {len(values)} (seed{'s' if len(values) > 1 else ''} {', '.join(map(str, sorted(values)))})"
+
+
+def _schedules(layout: Layout) -> Iterator[str]:
+    used = [layout.fixed.get("schedule"), *(part.match.get("schedule") for part in (*layout.rows, *layout.columns))]
+    for schedule in dict.fromkeys(name for name in used if name):
+        meaning = layout.schedules.get(schedule)
+        if meaning is None and schedule == "single":
+            meaning = "one selection, then the whole budget of batches on it"
+        elif meaning is None and (count := loops(schedule)):
+            meaning = f"{count} times a selection, each followed by 1/{count} of the same budget of batches on it"
+        if meaning is not None:
+            yield f"{schedule_title(schedule)}: {meaning}."
+
+
+def _marks(entries: Sequence[Entry], layout: Layout) -> Iterator[str]:
+    outside = [
+        layout.methods.get(name, name)
+        for name in layout.outside_competition
+        if any(entry.key.get("method") == name for entry in entries)
+    ]
+    if any(entry.best for entry in entries):
+        text = "Bold: the highest mean of its column to two decimals, ties included, whatever the errors"
+        yield text + (f"; not in the competition: {', '.join(outside)}." if outside else ".")
+    elif any(entry.mean is not None for entry in entries):
+        yield "No best is marked: no column has two measured rows to compare."
+    for row in layout.rows:
+        if row.own_column is not None:
+            yield f"{row.labels[0]} ({row.own_column}): one value under each heading, which stands in all its columns."
+
+
+def _counts(rows: pd.DataFrame) -> Iterator[str]:
+    present = Counter(rows["status"])
+    total = f"Of {len(rows)} cells (one for each method, schedule, dataset, ratio and seed): "
+    yield total + ", ".join(f"{present[status]} {status}" for status in STATUSES if present[status]) + "."
+    for status, meaning in _MEANING.items():
+        if not present[status]:
+            continue
+        given = rows.loc[rows["status"] == status, "reason"]
+        reasons = Counter(str(reason) for reason in given if not pd.isna(reason) and reason)
+        known = "; ".join(f"{reason} ({count})" for reason, count in sorted(reasons.items()))
+        yield f"{status}: {meaning}" + (f". Reasons: {known}." if known else ".")
+    published = int(((rows["status"] == "measured") & (rows["origin"] == "published")).sum())
+    if published:
+        share = f"{published} of {present['measured']} measured cells"
+        yield f"†: from the published bundle, in whole or in part ({share})."
+
+
+def _unreported(entries: Sequence[Entry], layout: Layout) -> Iterator[str]:
+    printed = {layout.columns[entry.columns[0]].group for entry in entries if entry.printed is not None}
+    for group in dict.fromkeys(column.group for column in layout.columns):
+        if group in printed:
+            continue
+        inside = [entry for entry in entries if layout.columns[entry.columns[0]].group == group]
+        backbones = sorted({entry.key["backbone"] for entry in inside if "backbone" in entry.key})
+        using = f" with backbone {', '.join(backbones)}" if backbones else ""
+        yield f"These are not the paper's numbers: it reports nothing for {group}{using}, so nothing is compared."
+
+
+def _paper(entries: Sequence[Entry], layout: Layout) -> Iterator[str]:
+    if any(entry.comparison is not None for entry in entries):
+        reference = " ".join(layout.methods.get(value, schedule_title(value)) for value in layout.reference.values())
+        yield "Difference: measured − paper, in points; z: difference / √(se² + se of the paper²)."
+        yield f"reproduced: at most {MARGIN:g} points from the paper."
+        if not reference:
+            yield "outside margin: further off."
+        else:
+            yield (
+                f"same direction: further off, but on the same side of the row {reference} as in the paper "
+                f"({reference} itself: of the active baseline with the paper's best number); not reproduced: neither; "
+                "outside margin: further off, and that row is not measured, so no direction can be told."
+            )
+    if any(entry.printed is not None for entry in entries):
+        yield "—: nothing to compare, since the paper or this study has no number."
+
+
+def _readings(name: str, readings: Mapping[str, Any], layout: Layout) -> str:
+    values = ", ".join(f"{key} = {_value(value)}" for key, value in readings.items())
+    return f"Readings of {layout.methods.get(name, name)}: {values or 'none'}."
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "none"
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True).replace('"', "")

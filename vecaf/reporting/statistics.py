@@ -1,0 +1,171 @@
+"""Statistics over seeds and images: errors, paired differences, corrections and verdicts.
+
+scipy is imported where a quantile is needed: a table that only averages does not wait for it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+LEVEL = 0.95
+MARGIN = 0.5  # points of accuracy within which a printed number counts as reproduced
+_ROUNDING = 1e-9  # 93.07 − 93.57 is a hair below −0.5 in binary
+
+Claim = Literal["holds", "fails", "undecided"]
+REPRODUCED, SAME_DIRECTION, NOT_REPRODUCED = "reproduced", "same direction", "not reproduced"
+OUTSIDE_MARGIN = "outside margin"  # and the reference row is not measured, so no direction can be told
+NOT_COMPARABLE = "—"
+
+
+def mean(values: Iterable[float]) -> float | None:
+    """Return the arithmetic mean, None of nothing; the same to the last bit in any order of the values."""
+    values = list(values)
+    return math.fsum(values) / len(values) if values else None
+
+
+def standard_deviation(values: Iterable[float]) -> float | None:
+    """Return the standard deviation with n − 1 in the denominator, None below two values."""
+    values = list(values)
+    if len(values) < 2:
+        return None
+    centre = mean(values)
+    return math.sqrt(math.fsum((value - centre) ** 2 for value in values) / (len(values) - 1))
+
+
+def standard_error(values: Iterable[float]) -> float | None:
+    """Return sd(ddof 1)/√n, None below two values: one seed says nothing about the spread."""
+    values = list(values)
+    spread = standard_deviation(values)
+    return None if spread is None else spread / math.sqrt(len(values))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """An estimated difference with its interval; ``low``, ``high`` and ``p`` are None where n allows none."""
+
+    estimate: float | None
+    low: float | None
+    high: float | None
+    p: float | None  # two-sided, of no difference
+    n: int  # seeds, or images
+
+
+def paired_difference(a: Mapping[int, float], b: Mapping[int, float], level: float = LEVEL) -> Difference:
+    """Return a − b over the seeds that both have, with Student's t interval of the paired differences.
+
+    a, b: seed → value, in any one unit, which is also the result's. Seeds of one side only are left out, since the
+    cells of one seed share their head, batches and random sets. Equal differences give an interval of width 0.
+    """
+    shared = sorted(a.keys() & b.keys())
+    differences = [a[seed] - b[seed] for seed in shared]
+    estimate, error = mean(differences), standard_error(differences)
+    if error is None:
+        return Difference(estimate, None, None, None, len(shared))
+    from scipy import stats
+
+    freedom = len(shared) - 1
+    half = error * float(stats.t.ppf((1 + level) / 2, freedom))
+    score = abs(estimate) / error if error > 0 else math.inf if estimate else 0.0
+    p = 2 * float(stats.t.sf(score, freedom))
+    return Difference(estimate, estimate - half, estimate + half, p, len(shared))
+
+
+def bootstrap_difference(
+    correct_a: np.ndarray, correct_b: np.ndarray, seed: int, resamples: int = 10_000, level: float = LEVEL
+) -> Difference:
+    """Return accuracy a − b as a fraction, with the percentile interval of a paired bootstrap over images.
+
+    correct_a, correct_b: (n,) bool of one seed's test images, or (seeds, n) of the same images for several seeds,
+    which are then drawn together. An image's difference takes few distinct values, so resampling n images is one
+    multinomial draw of how often each occurs: the same distribution at no cost in n. The smallest p is
+    2/(resamples + 1). Raises ValueError when the shapes differ or there is no image.
+    Source: Efron & Tibshirani (1993), chapter 13.
+    """
+    a, b = np.atleast_2d(np.asarray(correct_a, dtype=np.float64)), np.atleast_2d(np.asarray(correct_b, np.float64))
+    if a.shape != b.shape or a.shape[-1] == 0:
+        raise ValueError(f"paired images are needed: shapes {np.shape(correct_a)} and {np.shape(correct_b)}")
+    images = a.shape[-1]
+    steps, counts = np.unique((a - b).sum(axis=0), return_counts=True)  # sums, not means: exact integers
+    values = steps / a.shape[0]
+    drawn = np.random.default_rng(seed).multinomial(images, counts / images, size=resamples) @ values / images
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    tail = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
+    p = min(1.0, 2 * (tail + 1) / (resamples + 1))
+    return Difference(float(values @ counts / images), float(low), float(high), p, images)
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Return p-values adjusted for a family of claims, in their order; None (untestable) stays out of the family.
+
+    Source: Holm (1979), "A simple sequentially rejective multiple test procedure".
+    """
+    tested = sorted((p, position) for position, p in enumerate(p_values) if p is not None)
+    adjusted: list[float | None] = [None] * len(p_values)
+    running = 0.0
+    for rank, (p, position) in enumerate(tested):
+        running = max(running, min(1.0, (len(tested) - rank) * p))
+        adjusted[position] = running
+    return adjusted
+
+
+def claim(low: float | None, high: float | None, threshold: float = 0.0, *, above: bool = True) -> Claim:
+    """Say whether a 95 % interval lies wholly on the claimed side of a threshold.
+
+    *holds* if it does, *fails* if it lies wholly on the other side, *undecided* if it touches the threshold or there
+    is no interval. ``above``: the claim is "greater than ``threshold``"; otherwise "less than".
+    """
+    if low is None or high is None or low <= threshold <= high:
+        return "undecided"
+    return "holds" if (low > threshold) == above else "fails"
+
+
+def claim_in_all(parts: Iterable[Claim]) -> Claim:
+    """Return the verdict of a claim about every column: it needs each, and one failure is enough against it."""
+    parts = list(parts)
+    if "fails" in parts:
+        return "fails"
+    return "holds" if parts and all(part == "holds" for part in parts) else "undecided"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A measured mean beside the paper's number, in points."""
+
+    difference: float
+    z: float | None
+    within_margin: bool
+
+
+def compare_with_paper(
+    mean: float, se: float | None, printed: float, printed_se: float | None, margin: float = MARGIN
+) -> Comparison:
+    """Return mean − printed and z = difference/√(se² + se_paper²), all in percent.
+
+    z is None where either error is missing (one seed), or both are 0. The margin includes its edge.
+    """
+    difference = mean - printed
+    known = se is not None and printed_se is not None
+    scale = math.hypot(se, printed_se) if known else 0.0
+    return Comparison(difference, difference / scale if scale > 0 else None, abs(difference) <= margin + _ROUNDING)
+
+
+def verdict(comparison: Comparison | None, sides: Iterable[tuple[float, float]] | None) -> str:
+    """Return the verdict on one printed number.
+
+    ``sides``: pairs (measured, printed) of this row's value minus the reference row's, one for each column that the
+    value stands in; None or empty when the reference is not measured. Beyond the margin a number still shows the
+    *same direction* when every pair agrees in sign.
+    """
+    if comparison is None:
+        return NOT_COMPARABLE
+    if comparison.within_margin:
+        return REPRODUCED
+    signs = [(np.sign(measured), np.sign(printed)) for measured, printed in sides or ()]
+    if not signs:
+        return OUTSIDE_MARGIN
+    return SAME_DIRECTION if all(ours == theirs for ours, theirs in signs) else NOT_REPRODUCED
