@@ -141,6 +141,14 @@ def test_every_status_is_told_apart_and_explained():
     assert "captioner blip2 (1)" in built.to_latex()
 
 
+def test_many_reasons_stay_readable():
+    cells = [cell("vecaf", f"{i}pct", ["stale"], reason=f"digest {i} changed") for i in range(1, 8)]
+    built = build(cells, [("vecaf", "3loops")], [("cifar10", f"{i}pct") for i in range(1, 8)])
+    text = " ".join(built.to_markdown().split())
+    assert "digest 4 changed (1); 3 more, all in the CSV." in text
+    assert line(built, ratio="7pct")["reason"] == "digest 7 changed"
+
+
 def test_a_partly_stale_cell_averages_only_what_holds():
     built = build([cell("vecaf", "1pct", [0.9, "stale", "stale"])], [("vecaf", "3loops")], [("cifar10", "1pct")])
     assert "90.00 ± n/a (1 of 3)" in built.to_markdown()

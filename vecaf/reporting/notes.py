@@ -19,6 +19,7 @@ _MEANING = {
     "not implemented": "planned, but a part of the method is missing here",
     "not reported": "the paper has no such number, and no job is planned",
 }
+_REASONS = 4  # written out under a status; a stale cell's reason may be its own alone
 
 
 def notes(rows: pd.DataFrame, entries: Sequence[Entry], layout: Layout) -> list[str]:
@@ -88,13 +89,16 @@ def _marks(entries: Sequence[Entry], layout: Layout) -> Iterator[str]:
 def _counts(rows: pd.DataFrame) -> Iterator[str]:
     present = Counter(rows["status"])
     total = f"Of {len(rows)} cells (one for each method, schedule, dataset, ratio and seed): "
-    yield total + ", ".join(f"{present[status]} {status}" for status in STATUSES if present[status]) + "."
+    yield total + (", ".join(f"{present[status]} {status}" for status in STATUSES if present[status]) or "none") + "."
     for status, meaning in _MEANING.items():
         if not present[status]:
             continue
         given = rows.loc[rows["status"] == status, "reason"]
         reasons = Counter(str(reason) for reason in given if not pd.isna(reason) and reason)
-        known = "; ".join(f"{reason} ({count})" for reason, count in sorted(reasons.items()))
+        ranked = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
+        known = "; ".join(f"{reason} ({count})" for reason, count in ranked[:_REASONS])
+        if len(ranked) > _REASONS:
+            known += f"; {len(ranked) - _REASONS} more, all in the CSV"
         yield f"{status}: {meaning}" + (f". Reasons: {known}." if known else ".")
     published = int(((rows["status"] == "measured") & (rows["origin"] == "published")).sum())
     if published:
