@@ -141,6 +141,16 @@ def test_every_status_is_told_apart_and_explained():
     assert "captioner blip2 (1)" in built.to_latex()
 
 
+def test_schedules_are_explained_and_forms_of_one_method_named():
+    schedules = {"single": "own selection for all batches", "3loops (TA-VAAL)": "random first"}
+    cells = [cell("vecaf", "1pct", [0.9]), cell("vecaf", "1pct", [0.9], schedule="single")]
+    built = build(cells, [("vecaf", "3loops"), ("vecaf", "single")], [("cifar10", "1pct")], schedules=schedules)
+    text = built.to_markdown()
+    assert "- single: own selection for all batches." in text
+    assert "- 3 loops: 3 times a selection, each followed by 1/3" in text
+    assert "- 3 loops (TA-VAAL): random first." in text
+
+
 def test_many_reasons_stay_readable():
     cells = [cell("vecaf", f"{i}pct", ["stale"], reason=f"digest {i} changed") for i in range(1, 8)]
     built = build(cells, [("vecaf", "3loops")], [("cifar10", f"{i}pct") for i in range(1, 8)])

@@ -60,14 +60,15 @@ def _seeds(values: set[int]) -> str:
 
 def _schedules(layout: Layout) -> Iterator[str]:
     used = [layout.fixed.get("schedule"), *(part.match.get("schedule") for part in (*layout.rows, *layout.columns))]
-    for schedule in dict.fromkeys(name for name in used if name):
+    for schedule in dict.fromkeys([*(name for name in used if name), *layout.schedules]):
         meaning = layout.schedules.get(schedule)
         if meaning is None and schedule == "single":
             meaning = "one selection, then the whole budget of batches on it"
         elif meaning is None and (count := loops(schedule)):
             meaning = f"{count} times a selection, each followed by 1/{count} of the same budget of batches on it"
         if meaning is not None:
-            yield f"{schedule_title(schedule)}: {meaning}."
+            token, blank, qualifier = schedule.partition(" ")  # "3loops (TA-VAAL)": a form that one method has
+            yield f"{schedule_title(token)}{blank}{qualifier}: {meaning}."
 
 
 def _marks(entries: Sequence[Entry], layout: Layout) -> Iterator[str]:
