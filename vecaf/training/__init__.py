@@ -1,0 +1,1 @@
+"""Loops over images: recipes, batches, finetuning, scoring and evaluation."""
