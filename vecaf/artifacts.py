@@ -27,23 +27,22 @@ if TYPE_CHECKING:
 @contextlib.contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it into place on success, remove it on any error."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
-    os.close(handle)
-    temporary = Path(name)
+    path, temporary = Path(path), None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+        os.close(handle)
+        temporary = Path(name)
         yield temporary
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())  # a rename of unflushed bytes can survive a power cut as an empty file
         temporary.chmod(0o666 & ~_umask())  # mkstemp makes files private; results are meant to be shared
         temporary.replace(path)
     except OSError as error:
-        raise ArtifactError(
-            f"cannot write {path}: {error.strerror or error}. Nothing was left behind."
-        ) from error
+        raise ArtifactError(f"cannot write {path}: {error.strerror or error}. Nothing was left behind.") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 def _umask() -> int:
@@ -96,9 +95,7 @@ def read_json(path: str | Path) -> Any:
         try:
             return json.loads(file.read())
         except ValueError as error:
-            raise ArtifactError(
-                f"{path} is not valid JSON ({error}); delete it and run its target again"
-            ) from error
+            raise ArtifactError(f"{path} is not valid JSON ({error}); delete it and run its target again") from error
 
 
 def write_array(path: str | Path, array: np.ndarray) -> None:
@@ -144,9 +141,7 @@ def read_table(path: str | Path, columns: list[str] | None = None) -> pd.DataFra
         ) from error
 
 
-def write_weights(
-    path: str | Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None
-) -> None:
+def write_weights(path: str | Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
     from safetensors.torch import save_file
 
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}

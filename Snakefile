@@ -1,0 +1,27 @@
+"""The VeCAF paper, re-run: every table and figure, or any single cell by its file.
+
+This file reads and checks the configuration and names what people type. What depends on what is in rules/, what a
+step does in scripts/, and why in docs/.
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.19")
+
+
+configfile: "config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/data.smk"
+include: "rules/text.smk"
+include: "rules/pretrained.smk"
+include: "rules/select.smk"
+include: "rules/finetune.smk"
+include: "rules/evaluate.smk"
+include: "rules/report.smk"
+include: "rules/targets.smk"
+
+
+onstart:
+    check_requested()

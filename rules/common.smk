@@ -1,0 +1,127 @@
+"""Shared by all rules: the study, the paths of every artifact, and what makes a job run again."""
+
+import sys
+
+sys.path.insert(0, workflow.basedir)  # so that `vecaf` is importable wherever snakemake is started from
+
+from snakemake.exceptions import WorkflowError
+
+from vecaf import artifacts, config as vecaf_config
+from vecaf.code_digest import code_digest, step_version
+from vecaf.errors import ConfigError
+from vecaf.grid import Cell
+from vecaf.study import Study
+
+try:
+    study = Study(vecaf_config.load(config))
+except ConfigError as error:
+    raise WorkflowError(str(error)) from None
+
+python = sys.executable  # the environment that runs the workflow also runs its steps
+root = study.config.root
+device = study.config.device
+keep = study.config.keep
+
+
+def choices(names):
+    return "|".join(names)
+
+
+wildcard_constraints:
+    dataset=choices(study.config.datasets),
+    backbone=choices(study.config.backbones),
+    captioner=choices(study.config.captioners),
+    encoder=choices(study.config.encoders),
+    prompt=choices(["none", *study.config.prompts]),
+    method=choices(study.config.methods),
+    schedule=choices(study.config.schedules),
+    exhibit=choices(study.exhibits()),
+    ratio=r"[0-9]+(\.[0-9]+)?pct",
+    seed="[0-9]+",
+    loop="[1-9][0-9]?",
+    head="random|class_mean",
+    objective="[a-z0-9_]+",
+    selection=r"[a-z0-9_]+-[0-9a-f]{8}",
+    augmentation="cea-[0-9a-f]{8}",
+
+
+# --- where every artifact lies: one directory per wildcard, no parameters in names --------------------------------
+
+POOL = root + "/pool/{dataset}/"
+CAPTIONS = root + "/captions/{dataset}/{captioner}.parquet"
+TEXT = root + "/text/{dataset}/{captioner}/{encoder}/{prompt}.npy"
+PRETRAINED = root + "/pretrained/{dataset}/{backbone}/"
+HEAD = PRETRAINED + "{head}/{objective}/seed{seed}/"
+AUGMENTED = PRETRAINED + "{augmentation}.npy"
+FIRST = root + "/first/{dataset}/{backbone}/{selection}/{ratio}/seed{seed}/"
+CELL = root + "/cells/{dataset}/{backbone}/{method}/{ratio}/{schedule}/seed{seed}/"
+LOOP = CELL + "loop{loop}/"
+LOGS = root + "/logs/"
+
+POOL_FILES = [POOL + "index.parquet", POOL + "images.npy", POOL + "pool.json"]
+
+
+def log_of(path, step):
+    """Return the log of a step: the path of what it makes, below logs/."""
+    return LOGS + path.removeprefix(root + "/").rstrip("/") + f"/{step}.log"
+
+
+def between_loops(path):
+    """Mark a file that only the next loop reads: deleted then, unless the configuration keeps intermediates."""
+    return path if keep.intermediates else temp(path)
+
+
+# --- wildcards as cells -----------------------------------------------------------------------------------------
+
+
+def cell_of(wildcards):
+    """Return the cell of a job, and refuse combinations that no schedule has."""
+    return Cell(
+        wildcards.dataset,
+        wildcards.backbone,
+        wildcards.method,
+        wildcards.ratio,
+        wildcards.schedule,
+        int(wildcards.seed),
+    )
+
+
+def in_cell(pattern, cell, **more):
+    return pattern.format(**vars(cell), **more)
+
+
+def has_loop(wildcards):
+    """Refuse loop4 of a schedule of three, and cells whose method has no implementation, with a sentence."""
+    cell, loop = cell_of(wildcards), int(getattr(wildcards, "loop", 1))
+    if missing := study.missing(cell.dataset, cell.method):
+        raise WorkflowError(f"{cell} cannot run: {missing} is not implemented yet")
+    if loop > (loops := study.loops(cell.method, cell.schedule)):
+        raise WorkflowError(f"{cell} has {loops} loop(s), there is no loop {loop}")
+    return cell, loop
+
+
+# --- what makes a job run again -----------------------------------------------------------------------------------
+# Parameters travel as one JSON text: what a script is told is what snakemake compares. Cheap steps add a digest of
+# their code; expensive steps the version that people raise (see vecaf/code_digest.py).
+
+
+def settings(values):
+    return artifacts.canonical(values)
+
+
+def selector_code(cell, loop):
+    name, _ = study.selector(cell.method, cell.schedule, loop)
+    return code_digest("scripts/select.py", f"vecaf/selection/{name}.py")
+
+
+def dataset_of(wildcards):
+    return study.dataset(wildcards.dataset)
+
+
+def images_root(wildcards):
+    """Where images lie is a resource and no parameter: moving a folder must not retrain what came from it."""
+    return dataset_of(wildcards).root or "none"
+
+
+# The conda environment of every rule, used only with --software-deployment-method conda.
+ENVIRONMENT = workflow.basedir + "/envs/environment.yaml"

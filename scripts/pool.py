@@ -1,0 +1,33 @@
+"""Index the labelled pool and the test set of a dataset, after checking every image."""
+
+from pathlib import Path
+
+from vecaf.data import pool, sources
+
+from vecaf import artifacts, command
+
+
+def main(argv: list[str]) -> str:
+    parser = command.parser(__doc__, "dataset, source, split_rule, pool_size, seeds")
+    parser.add_argument("--root", required=True, help="folder of the images; `none` for embedded ones")
+    parser.add_argument("--index", type=Path, required=True, help="output: Parquet table of ids, files and labels")
+    parser.add_argument(
+        "--images", type=Path, required=True, help="output: packed images, empty when they are read from files"
+    )
+    parser.add_argument("--meta", type=Path, required=True, help="output: JSON with classes and sizes")
+    args = parser.parse_args(argv)
+    params, seeds = args.params, args.params["seeds"]
+
+    root = None if args.root == "none" else args.root
+    source = sources.load(params["source"], root, split_rule=params["split_rule"], seed=seeds["split"])
+    index, images, meta = pool.build_pool(
+        source, dataset=params["dataset"], tuning_seed=seeds["tuning"], pool_size=params["pool_size"]
+    )
+    artifacts.write_array(args.images, images)
+    artifacts.write_table(args.index, index)
+    artifacts.write_json(args.meta, meta)
+    return f"{params['dataset']}: {meta['pool_size']} pool and {meta['test_size']} test images, {len(meta['classes'])} classes"
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,57 @@
+"""Score a pool: the embedding of every image and, with a trained head, its loss."""
+
+from pathlib import Path
+
+from vecaf.data.images import Images
+from vecaf.data.transforms import EvalTransform
+from vecaf.models import backbone
+from vecaf.training import score
+
+from vecaf import artifacts, command
+from vecaf.provenance import Stage
+
+
+def main(argv: list[str]) -> str:
+    parser = command.parser(__doc__, "backbone, input_size, eval_transform, dtype, objective")
+    command.pool_arguments(parser)
+    command.device_argument(parser)
+    parser.add_argument(
+        "--weights", type=Path, required=True, help="safetensors of the backbone, with its head or without"
+    )
+    parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--embeddings", type=Path, required=True, help="output: (N, d) array, row = id")
+    parser.add_argument("--losses", type=Path, help="output: (N,) losses; needs weights with a head")
+    parser.add_argument("--record", type=Path, required=True, help="output: JSON with cost")
+    args = parser.parse_args(argv)
+    params, device = args.params, command.torch_device(args.device)
+
+    with Stage("score") as stage:
+        pool = Images.open(*args.pool, split="pool", root=args.root)
+        classes = artifacts.read_json(args.pool[2])["classes"]
+        state = artifacts.read_weights(args.weights)
+        model = backbone.build(
+            params["backbone"], len(classes) if args.losses else 0, input_size=params["input_size"], state=state
+        ).to(device)
+        transform = EvalTransform(
+            params["input_size"], params["eval_transform"], **backbone.data_config(params["backbone"])
+        )
+        shape = (len(pool), model.width)
+        with artifacts.array_writer(args.embeddings, shape, params["dtype"]) as embeddings:
+            losses = score.score(
+                model,
+                pool,
+                transform,
+                device=device,
+                batch_size=args.batch_size,
+                objective=score.resolve(params["objective"], classes) if args.losses else None,
+                embeddings=embeddings,
+            )
+        if args.losses:
+            artifacts.write_array(args.losses, losses)
+    artifacts.write_json(args.record, {"stage": stage.record, "weights_hash": artifacts.file_hash(args.weights)})
+    mean = f", mean loss {losses.mean():.3f}" if args.losses else ""
+    return f"{shape[0]} images embedded, width {shape[1]}{mean}"
+
+
+if __name__ == "__main__":
+    command.run(main)

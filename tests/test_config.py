@@ -1,0 +1,136 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vecaf import config
+from vecaf.config.merging import merge
+from vecaf.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def problems(raw, **changes):
+    with pytest.raises(ConfigError) as caught:
+        config.load(merge(raw, changes))
+    return str(caught.value)
+
+
+def test_unknown_keys_name_what_is_known(paper_raw):
+    text = problems(
+        paper_raw, colour="red", datasets={"cifar10": {"batchs": 3}}, methods={"vecaf": {"ods": {"lamda": 1}}}
+    )
+    assert "colour: unknown key (value 'red'); known here: root, device" in text
+    assert "datasets.cifar10.batchs: unknown key (value 3); known here: title, source" in text
+    assert "methods.vecaf.ods.lamda: unknown key" in text
+    assert "diversity" in text
+
+
+def test_all_problems_are_reported_at_once(paper_raw):
+    text = problems(
+        paper_raw,
+        gpus="2",
+        datasets={"cifar10": {"batches": 0, "backbone": "deit_xl", "seeds": [0, 0]}},
+        methods={"vecaf": {"encoder": "clip_xl"}, "mine": {"title": "Mine", "selector": "no_such"}},
+        schedules={"uneven": [{"share": "1/2"}, {"share": "1/3"}]},
+        exhibits={"table7": {"blocks": [{"datasets": {"cifar10": ["0.001pct", "101pct"]}, "methods": ["vecav"]}]}},
+    )
+    for expected in (
+        "gpus: '2' is not allowed (Input should be a valid integer; a value given on the command line arrives as text)",
+        "datasets.cifar10.batches: 0 is not allowed",
+        "datasets.cifar10.backbone: 'deit_xl' is not one of deit_b_dino",
+        "datasets.cifar10.seeds: [0, 0] names a seed twice",
+        "methods.vecaf.encoder: 'clip_xl' is not one of bert_l",
+        "methods.mine.selector: 'no_such' is not one of",
+        "schedules.uneven: the shares 1/2, 1/3 do not sum to 1",
+        "0.001pct of 50000 images gives K = 0",
+        "'101pct' is outside (0pct, 100pct]",
+        "exhibits.table7.blocks.0.methods: 'vecav' is not one of",
+    ):
+        assert expected in text, f"{expected!r} is missing in:\n{text}"
+    head = text.splitlines()[0]
+    assert int(head.split()[0]) == len(text.splitlines()) - 1
+    assert "problems in the configuration" in head
+
+
+def test_more_loops_than_batches(paper_raw):
+    text = problems(paper_raw, datasets={"cifar10": {"batches": 4}})
+    assert "schedule '5loops' has 5 loops, but datasets.cifar10.batches is 4" in text
+
+
+def test_values_of_the_wrong_type_are_not_coerced(paper_raw):
+    text = problems(
+        paper_raw, datasets={"cifar10": {"seeds": ["5"], "batches": "750"}}, keep={"final_weights": "false"}
+    )
+    assert "datasets.cifar10.seeds.0: '5'" in text
+    assert "datasets.cifar10.batches: '750'" in text
+    assert "keep.final_weights: 'false'" in text
+
+
+def test_extends_starts_from_another_method(paper_raw):
+    methods = {"mine": {"extends": "vecaf_released", "title": "Mine", "ods": {"diversity": 0.5}}}
+    loaded = config.load(merge(paper_raw, {"methods": methods})).methods
+    assert loaded["mine"].ods.diversity == 0.5
+    assert loaded["mine"].ods.objective == "released"
+    assert loaded["mine"].cea.step == 1.2
+    assert loaded["vecaf_no_cea"].cea is None
+    assert loaded["vecaf"].cea is not None
+
+
+def test_extends_in_a_circle_or_from_nothing(paper_raw):
+    methods = {
+        "a": {"extends": "b", "title": "A", "selector": "random"},
+        "b": {"extends": "a", "title": "B", "selector": "random"},
+        "c": {"extends": "nobody", "title": "C", "selector": "random"},
+    }
+    text = problems(paper_raw, methods=methods)
+    assert "is a circle" in text
+    assert "methods.c.extends: 'nobody' is not one of" in text
+
+
+def test_the_schema_for_editors_is_the_typed_one():
+    """Regenerate with `python -m vecaf.config > config.schema.json`."""
+    assert json.loads((ROOT / "config.schema.json").read_text()) == config.schema()
+
+
+def test_the_paper_and_the_demo_agree_with_the_schema_for_editors(paper_raw, demo_raw):
+    jsonschema = pytest.importorskip("jsonschema")
+    for raw in (paper_raw, demo_raw):
+        jsonschema.validate(raw, config.schema())
+
+
+def test_parsing_imports_nothing_heavy():
+    code = "import sys, vecaf.study, vecaf.config, vecaf.data.sources; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    heavy = {"torch", "torchvision", "timm", "transformers", "pandas", "sklearn", "scipy", "matplotlib"}
+    assert heavy & set(loaded.split()) == set()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "gpus": st.one_of(st.integers(0, 8), st.text(max_size=3), st.none()),
+            "device": st.sampled_from(["cpu", "cuda", "tpu", 3]),
+            "threads": st.dictionaries(st.sampled_from(["light", "heavy", "x"]), st.integers(-1, 4)),
+            "prompts": st.dictionaries(st.text(max_size=4), st.one_of(st.text(max_size=5), st.integers())),
+            "datasets": st.fixed_dictionaries({"cifar10": st.fixed_dictionaries({"batches": st.integers(-1, 9)})}),
+            "methods": st.dictionaries(
+                st.sampled_from(["vecaf", "new"]),
+                st.dictionaries(
+                    st.sampled_from(["title", "selector", "cea", "x"]), st.one_of(st.none(), st.text(max_size=4))
+                ),
+            ),
+        },
+    )
+)
+def test_any_configuration_is_accepted_or_refused_in_words(paper_raw, changes):
+    try:
+        config.load(merge(paper_raw, changes))
+    except ConfigError as error:
+        assert len(str(error).splitlines()) >= 2  # noqa: PT017  (either outcome is right)

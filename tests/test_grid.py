@@ -1,0 +1,138 @@
+from collections import Counter
+from fractions import Fraction
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vecaf.grid import Cell
+from vecaf.ratio import ratio_of, subset_size
+
+
+def test_the_papers_grid_is_exactly_its_tables(paper):
+    shown = [set(paper.cells(f"table{number}")) for number in range(1, 8)]
+    assert len(shown[0]) == 228
+    assert Counter(cell.method for cell in shown[0]) == {
+        "learning_loss": 54,
+        "ta_vaal": 42,
+        "alfa_mix": 42,
+        "activeft": 54,
+        "vecaf": 27,
+        "full": 9,
+    }
+    seen, added = set(), []
+    for cells in shown:
+        added.append(len(cells - seen))
+        seen |= cells
+    assert added == [228, 36, 12, 0, 69, 18, 9]
+    tables = paper.cells(*paper.exhibits("table"))
+    assert len(tables) == len(set(tables)) == 372
+
+
+def test_figures_add_three_cells(paper):
+    extra = set(paper.cells()) - set(paper.cells(*paper.exhibits("table")))
+    assert extra == {Cell("imagenet", "deit_b_dino", "alfa_mix", "1pct", "3loops", seed) for seed in range(3)}
+
+
+def test_cells_the_paper_does_not_report_carry_its_reason_and_plan_nothing(paper):
+    skipped = {cell: reason for cell, reason in paper.shown("table1").items() if reason}
+    assert len(skipped) == 24
+    assert {cell.method for cell in skipped} == {"ta_vaal", "alfa_mix"}
+    assert all(cell not in paper.cells("table1") for cell in skipped)
+    rows = {row[0]: row for row in paper.expected("table1")}
+    assert len(rows) == 252
+    assert all(rows[str(cell)][1:] == [None, "not reported", reason] for cell, reason in skipped.items())
+
+
+def test_what_has_no_implementation_is_named_and_never_dropped(paper):
+    for cell in paper.cells("table1"):
+        row = next(row for row in paper.expected("table1") if row[0] == str(cell))
+        missing = paper.missing(cell.dataset, cell.method)
+        assert (row[1] is None) == (missing is not None)
+        assert row[2] == (None if missing is None else "not implemented")
+
+
+def test_subset_sizes_are_exact():
+    assert [subset_size(f"{percent}pct", 1_281_167) for percent in (1, 2, 4, 100)] == [
+        12_811,
+        25_623,
+        51_246,
+        1_281_167,
+    ]
+    assert subset_size("0.29pct", 10_000) == 29  # 0.29 / 100 · 10000 is 28.999… in floating point
+
+
+@given(st.integers(1, 10**7), st.integers(1, 1000))
+def test_subset_size_is_the_floor_of_the_exact_product(pool, thousandths):
+    token = f"{thousandths / 10:g}pct"
+    k = subset_size(token, pool)
+    assert k <= ratio_of(token) * pool < k + 1
+    assert ratio_of(token) == Fraction(thousandths, 1000)
+
+
+def test_batches_of_the_loops(paper):
+    assert paper.batches("imagenet", "vecaf", "3loops") == [(0, 4167), (4167, 8334), (8334, 12500)]
+    assert paper.batches("cifar10", "vecaf", "single") == [(0, 750)]
+    assert paper.batches("cifar10", "learning_loss", "single") == [(0, 250), (250, 750)]
+    for loops in (2, 3, 4, 5):
+        spans = paper.batches("cifar10", "vecaf", f"{loops}loops")
+        assert len(spans) == loops
+        assert spans[0][0] == 0
+        assert spans[-1][1] == 750
+        assert all(before[1] == after[0] and after[1] > after[0] for before, after in pairwise(spans))
+
+
+def test_streams_are_shared_by_methods_and_not_by_seeds(demo):
+    cells = [Cell("digits", "vit_digits", method, "5pct", "3loops", 0) for method in ("vecaf", "activeft", "random")]
+    streams = [demo.finetune_params(cell, 2)["seeds"] for cell in cells]
+    assert streams[0] == streams[1] == streams[2]
+    other = Cell("digits", "vit_digits", "vecaf", "5pct", "3loops", 1)
+    assert demo.finetune_params(other, 2)["seeds"]["batches"] != streams[0]["batches"]
+    assert demo.finetune_params(other, 2)["seeds"]["probe"] == streams[0]["probe"]
+
+
+def test_parameters_hold_only_what_a_step_uses(demo):
+    """Changing CEA's step must reach finetuning, and neither the selection of loop 1 nor any other method."""
+    from vecaf.config.merging import merge
+    from vecaf.study import Study
+
+    changed = demo.config.model_dump()
+    changed["methods"]["vecaf"]["cea"]["step"] = 0.2
+    from vecaf.config.schema import Config
+
+    after = Study(Config.model_validate(merge(demo.config.model_dump(), changed)))
+    vecaf = Cell("digits", "vit_digits", "vecaf", "5pct", "3loops", 0)
+    random = Cell("digits", "vit_digits", "random", "5pct", "3loops", 0)
+    assert demo.selection_params(vecaf, 1) == after.selection_params(vecaf, 1)
+    assert demo.first_selection(vecaf) == after.first_selection(vecaf)
+    assert demo.finetune_params(vecaf, 1) != after.finetune_params(vecaf, 1)
+    assert demo.digest(vecaf) != after.digest(vecaf)
+    assert demo.digest(random) == after.digest(random)
+
+
+def test_equal_first_selections_share_a_name(paper):
+    def name(method, schedule="3loops"):
+        return paper.first_selection(Cell("cifar10", "deit_b_dino", method, "1pct", schedule, 0))
+
+    assert name("activeft") == name("activeft", "single") == name("activeft_cea")
+    assert name("vecaf") == name("vecaf_no_cea")  # CEA reaches the pool from loop 2 on
+    assert name("vecaf") != name("vecaf_uniform")
+    assert name("vecaf") != name("vecaf_snow")  # a prompt shifts the pool in loop 1 already
+    assert name("top_k_loss") != name("top_k_loss_cat")  # other losses
+    assert name("activeft") == name("activeft_cat")  # reads no losses
+
+
+@pytest.mark.parametrize("schedule", ["single", "2loops", "3loops", "4loops", "5loops"])
+def test_readings_are_complete(paper, schedule):
+    readings = paper.readings("vecaf", schedule)
+    for key in (
+        "ods.objective",
+        "ods.diversity",
+        "ods.ensemble",
+        "ods.debias",
+        "cea.attention",
+        "cea.step",
+        "objective",
+    ):
+        assert key in readings

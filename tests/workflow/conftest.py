@@ -1,0 +1,28 @@
+"""A finished demo in seconds: the real rules with scripts that only create their outputs, for tests on planned jobs."""
+
+import shutil
+
+import pytest
+from planning import FAKE, Project, copy_project
+
+
+@pytest.fixture(scope="session")
+def fresh(tmp_path_factory):
+    """A fresh clone: nothing has been run."""
+    return copy_project(tmp_path_factory.mktemp("fresh"))
+
+
+@pytest.fixture(scope="session")
+def _finished(tmp_path_factory):
+    project = copy_project(tmp_path_factory.mktemp("finished"))
+    for script in (project.folder / "scripts").glob("*.py"):
+        script.write_text(FAKE)
+    project.run()
+    return project
+
+
+@pytest.fixture
+def finished(_finished, tmp_path):
+    """A demo whose every job has run, in a copy of its own; the scripts are fakes, rules and library are real."""
+    shutil.copytree(_finished.folder, tmp_path / "project", symlinks=True)
+    return Project(tmp_path / "project")

@@ -1,0 +1,116 @@
+"""What the workflow plans from nothing: the paper's grid, what it leaves out, and what it refuses."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+from planning import rules
+
+
+def paper(project, *arguments, check=True):
+    command = [sys.executable, "-m", "snakemake", "-n", *arguments]
+    done = subprocess.run(command, cwd=project.folder, capture_output=True, text=True, check=False)
+    assert not check or done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def counts(text):
+    """Return the job counts of snakemake's statistics."""
+    return {name: int(count) for name, count in re.findall(r"^(\w+)\s+(\d+)$", text, re.MULTILINE)}
+
+
+def test_all_tables_of_the_paper_plan_without_data(fresh, paper_):
+    text = paper(fresh, "all_tables")
+    runnable = paper_.runnable("table1")
+    assert counts(text)["evaluate"] == len(runnable)
+    assert counts(text)["table"] == 1
+    for name in {paper_.missing(cell.dataset, cell.method) for cell in paper_.cells()} - {None}:
+        assert name in text
+    assert "Not implemented yet and left out" in text
+
+
+@pytest.fixture(scope="session")
+def paper_(paper):
+    return paper
+
+
+def test_every_runnable_cell_of_the_paper_has_one_evaluation(fresh, paper_):
+    assert counts(paper(fresh, "cells"))["evaluate"] == len(paper_.runnable())
+
+
+def test_the_demo_is_what_the_issue_of_table_1_needs(fresh):
+    planned = rules(fresh.plan())
+    assert planned["evaluate"] == 18
+    assert planned["pool"] == planned["caption"] == planned["embed_text"] == planned["pretrained"] == 1
+    assert planned["finetune"] == 16
+    assert planned["finetune_last"] == 18
+
+
+def test_planned_commands_can_be_pasted(fresh):
+    text = fresh.snakemake("-n", "-p", "--quiet", "progress").text
+    commands = re.findall(r"-m scripts\.(\w+) (.*)", text)
+    assert {name for name, _ in commands} >= {"pool", "select", "finetune", "evaluate", "metrics", "table"}
+    assert all("'{" in line or "'[" in line for name, line in commands if name in ("select", "finetune"))
+
+
+@pytest.mark.parametrize(
+    ("target", "sentence"),
+    [
+        ("results/demo/cells/digits/vit_digits/vecaf/5pct/3loops/seed0/loop4/selection.parquet", "there is no loop 4"),
+        ("results/demo/cells/digits/vit_digits/alfa_mix/5pct/3loops/seed0/metrics.json", "alfa_mix is not implemented"),
+        ("results/demo/cells/digits/vit_digits/vecav/5pct/3loops/seed0/metrics.json", "No rule to produce"),
+    ],
+)
+def test_impossible_targets_are_refused_in_words(fresh, target, sentence):
+    done = fresh.snakemake("-n", target, check=False)
+    assert done.returncode != 0
+    assert sentence in done.text
+
+
+def test_configuration_mistakes_stop_before_any_job(fresh):
+    done = fresh.snakemake(overlay={"gpuz": 1, "datasets": {"digits": {"batches": "90"}}}, check=False)
+    assert done.returncode != 0
+    assert "2 problems in the configuration" in done.text
+    assert "gpuz: unknown key" in done.text
+    assert "datasets.digits.batches: '90'" in done.text
+    assert not (fresh.folder / "results/demo").exists()
+
+
+def test_values_from_the_command_line_keep_their_type_or_are_refused(fresh):
+    done = fresh.snakemake("-n", "--config", "gpus=two", check=False)
+    assert done.returncode != 0
+    assert "gpus: 'two' is not allowed" in done.text
+
+
+def test_missing_data_is_reported_together_when_a_run_starts_and_never_in_a_dry_run(fresh):
+    overlay = {
+        "exhibits": {
+            "table1": {
+                "blocks": [
+                    {
+                        "datasets": {"cifar10": ["1pct"], "caltech101": ["5pct"]},
+                        "methods": ["random"],
+                        "schedules": ["single"],
+                    }
+                ]
+            }
+        }
+    }
+    fresh.snakemake("-n", overlay=overlay)
+    done = fresh.snakemake(overlay=overlay, check=False)
+    assert done.returncode != 0
+    assert "datasets.cifar10:" in done.text
+    assert "datasets.caltech101:" in done.text
+    assert "datasets.imagenet:" not in done.text
+    assert not list((fresh.folder / "results").glob("demo/pool/*"))
+
+
+def test_the_slurm_profile_names_only_rules_that_exist(fresh):
+    import yaml
+
+    profile = yaml.safe_load((fresh.folder / "slurm/config.v9+.yaml").read_text())
+    text = paper(fresh, "--list-rules")
+    known = set(text.split())
+    assert set(profile["set-resources"]) <= known
+    assert not any("gpu_model" in str(key) for key in profile["default-resources"])

@@ -1,0 +1,154 @@
+"""Reruns do what people expect: every test asks for the planned jobs of a finished study after one change."""
+
+import pytest
+from planning import rules
+
+CELL = "results/demo/cells/digits/vit_digits/{}/5pct/{}/seed{}/"
+
+
+def of(jobs, **wildcards):
+    return [job for job in jobs if all(job.get(key) == value for key, value in wildcards.items())]
+
+
+def test_a_finished_study_plans_nothing(finished):
+    done = finished.snakemake("-n")
+    assert "Nothing to be done" in done.text
+    assert finished.plan() == []
+
+
+def test_a_cell_of_its_own_runs_alone(finished):
+    jobs = finished.plan(CELL.format("vecaf", "3loops", 7) + "metrics.json")
+    assert {job.get("seed") for job in jobs} == {"7"}
+    assert rules(jobs) == {
+        "head": 1,
+        "select_first": 1,
+        "finetune": 2,
+        "finetune_last": 1,
+        "score": 2,
+        "augment": 2,
+        "select": 2,
+        "evaluate": 1,
+    }
+
+
+def test_a_new_seed_runs_only_that_seed(finished):
+    jobs = finished.plan(overlay={"datasets": {"digits": {"seeds": [0, 1, 2]}}})
+    assert {job["seed"] for job in jobs if "seed" in job} == {"2"}
+    assert rules(jobs)["evaluate"] == 9
+    assert rules(jobs)["metrics"] == rules(jobs)["table"] == 1
+    assert not {"pool", "caption", "embed_text", "pretrained", "embed_pool"} & set(rules(jobs))
+
+
+def test_ceas_step_reruns_only_cells_with_cea_from_the_first_loop_it_touches(finished):
+    jobs = finished.plan(overlay={"methods": {"vecaf": {"cea": {"step": 0.2}}}})
+    assert {job["method"] for job in jobs if "method" in job} == {"vecaf"}
+    # In finetuning CEA acts from loop 1 on: loop 1 is finetuned again on the selection that stands.
+    assert "select_first" not in rules(jobs)
+    assert rules(of(jobs, schedule="3loops", seed="0")) == {
+        "finetune": 2,
+        "finetune_last": 1,
+        "score": 2,
+        "augment": 2,
+        "select": 2,
+        "evaluate": 1,
+    }
+    assert rules(of(jobs, schedule="single", seed="0")) == {"finetune_last": 1, "evaluate": 1}
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("vecaf/selection/ods.py", '"""', '"""Reworded. '),
+        ("scripts/select.py", '"""Choose K ids', '"""Pick K ids'),
+        ("vecaf/seeds.py", "# What each stream depends on.", "# What every stream depends on."),
+        ("vecaf/errors.py", "\n\nclass ConfigError", "\n\n\n\nclass ConfigError"),
+    ],
+)
+def test_docstrings_comments_and_layout_plan_no_job(finished, file, old, new):
+    path = finished.folder / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    assert finished.plan() == []
+
+
+def test_a_line_of_ods_plans_selection_of_ods_cells_and_what_follows(finished):
+    path = finished.folder / "vecaf/selection/ods.py"
+    path.write_text(path.read_text() + "\nCHANGED = 1\n")
+    jobs = finished.plan()
+    assert {job["method"] for job in jobs if "method" in job} == {"vecaf"}
+    assert all(job["selection"].startswith("ods-") for job in of(jobs, rule="select_first"))
+    assert rules(jobs) == {
+        "select_first": 2,  # one a seed, shared by single and three loops
+        "finetune": 4,
+        "finetune_last": 4,
+        "score": 4,
+        "augment": 4,
+        "select": 4,
+        "evaluate": 4,
+        "metrics": 1,
+        "table": 1,
+    }
+
+
+def test_a_line_of_another_selector_leaves_ods_alone(finished):
+    path = finished.folder / "vecaf/selection/top_k_loss.py"
+    path.write_text(path.read_text() + "\nCHANGED = 1\n")
+    assert {job["method"] for job in finished.plan() if "method" in job} == {"top_k_loss"}
+
+
+def test_a_raised_version_reruns_the_expensive_step(finished):
+    import json
+
+    path = finished.folder / "rules/step_versions.json"
+    lock = json.loads(path.read_text())
+    lock["evaluate"]["version"] += 1
+    path.write_text(json.dumps(lock))
+    assert rules(finished.plan()) == {"evaluate": 18, "metrics": 1, "table": 1}
+
+
+def test_equal_first_selections_are_made_once(fresh):
+    jobs = of(fresh.plan(), rule="select_first")
+    # single and three loops share; four selectors and the full set, two seeds
+    assert rules(jobs) == {"select_first": 10}
+    variant = {"methods": {"vecaf_later": {"extends": "vecaf", "title": "V", "cea": {"in_finetune": False}}}}
+    more = dict(
+        variant,
+        exhibits={
+            "extra": {
+                "title": "E",
+                "kind": "table",
+                "blocks": [{"datasets": {"digits": ["5pct"]}, "methods": ["vecaf_later"]}],
+            }
+        },
+    )
+    jobs = of(fresh.plan("cells", overlay=more), rule="select_first")
+    assert rules(jobs) == {"select_first": 10}
+
+
+def test_deleted_metrics_while_the_table_stands(finished):
+    metrics = CELL.format("vecaf", "3loops", 0) + "metrics.json"
+    (finished.folder / metrics).unlink()
+    assert finished.plan() == []  # as the README says
+    assert rules(finished.plan(metrics)) == {"evaluate": 1}
+
+
+def test_forcing_a_cell_evaluates_and_does_not_train(finished):
+    metrics = CELL.format("vecaf", "3loops", 0) + "metrics.json"
+    assert rules(finished.plan("-f", metrics)) == {"evaluate": 1}
+
+
+def test_moved_images_batch_of_scoring_and_kept_files_plan_nothing(finished):
+    changed = {"datasets": {"digits": {"root": "elsewhere", "score_batch": 7}}, "keep": {"final_weights": True}}
+    assert finished.plan(overlay=changed) == []
+
+
+def test_without_snakemakes_memory_nothing_is_trained_again(finished):
+    """A clone with results and fresh file times: parameters cannot be compared, and files must not pull training."""
+    import os
+    import shutil
+
+    shutil.rmtree(finished.folder / ".snakemake")
+    for path in finished.folder.glob("scripts/*.py"):
+        os.utime(path)
+    assert finished.plan() == []

@@ -1,0 +1,56 @@
+"""The frame that every script shares: arguments, one summary line, and errors as one sentence."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from vecaf.errors import VecafError
+
+
+def parser(documentation: str, params: str | None = None) -> argparse.ArgumentParser:
+    """Return a parser whose help is the script's docstring; ``params`` describes its JSON parameters, if it has any."""
+    made = argparse.ArgumentParser(description=documentation, formatter_class=argparse.RawDescriptionHelpFormatter)
+    if params is not None:
+        made.add_argument("--params", type=_json, required=True, metavar="JSON", help=params)
+    return made
+
+
+def pool_arguments(made: argparse.ArgumentParser, required: bool = True) -> None:
+    """Add the arguments of scripts that read images."""
+    names = ("INDEX", "IMAGES", "META")
+    made.add_argument("--pool", nargs="*", type=Path, required=required, metavar="FILE", help=f"{', '.join(names)}")
+    made.add_argument("--root", default="none", help="folder of the dataset's images; `none` for embedded ones")
+
+
+def device_argument(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"], help="auto: a GPU if visible")
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"not valid JSON: {error}") from None
+
+
+def run(main: Callable[[list[str]], str]) -> None:
+    """Call main with the command line and print the line it returns; errors a user can mend leave exit code 1."""
+    try:
+        print(main(sys.argv[1:]), flush=True)
+    except VecafError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def torch_device(name: str):
+    """Return the torch device of ``auto``, ``cpu`` or ``cuda``; raises VecafError when no GPU is visible for cuda."""
+    import torch
+
+    if name == "cuda" and not torch.cuda.is_available():
+        raise VecafError("--device cuda, but no GPU is visible; use --device auto or check CUDA_VISIBLE_DEVICES")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

@@ -1,0 +1,135 @@
+"""Contradictions between values that are valid one by one: unknown names, impossible sizes, shares that do not add up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from vecaf import selection
+from vecaf.config.merging import merge
+from vecaf.config.schema import Block, Config, Training, Turn
+from vecaf.models import captioners, text_encoders
+from vecaf.ratio import ratio_of, subset_size
+
+# Named in the paper's grid, but without an implementation yet: their cells are listed as "not implemented" and plan
+# no job. A name that is neither registered nor here is a spelling mistake and refused.
+PLANNED_SELECTORS = {"learning_loss", "ta_vaal", "alfa_mix"}
+PLANNED_CAPTIONERS = {"blip2", "dataset"}
+PLANNED_ENCODERS = {"transformers"}
+PLANNED_STYLES = {"clipstyler"}
+
+
+def contradictions(config: Config) -> Iterator[str]:
+    """Yield every contradiction between values that are valid one by one."""
+
+    def unknown(key: str, value: str, allowed) -> str:
+        return f"{key}: {value!r} is not one of {', '.join(sorted(allowed)) or 'none defined'}"
+
+    selectors = {*selection.names(), *PLANNED_SELECTORS}
+    for name, captioner in config.captioners.items():
+        if not captioners.implemented(captioner.kind) and captioner.kind not in PLANNED_CAPTIONERS:
+            yield unknown(f"captioners.{name}.kind", captioner.kind, {*captioners.names(), *PLANNED_CAPTIONERS})
+        elif captioners.implemented(captioner.kind):
+            yield from _params(f"captioners.{name}.params", captioners.get(captioner.kind).Params, captioner.params)
+    for name, encoder in config.encoders.items():
+        if not text_encoders.implemented(encoder.kind) and encoder.kind not in PLANNED_ENCODERS:
+            yield unknown(f"encoders.{name}.kind", encoder.kind, {*text_encoders.names(), *PLANNED_ENCODERS})
+        elif text_encoders.implemented(encoder.kind):
+            yield from _params(f"encoders.{name}.params", text_encoders.get(encoder.kind).Params, encoder.params)
+
+    for name, turns in config.schedules.items():
+        yield from _check_turns(f"schedules.{name}", turns, selectors)
+    for name, method in config.methods.items():
+        if method.selector is None:
+            yield f"methods.{name}.selector: missing; one of {', '.join(sorted(selectors))}, or `extends` another method"
+        elif method.selector not in selectors:
+            yield unknown(f"methods.{name}.selector", method.selector, selectors)
+        for schedule, turns in method.schedules.items():
+            if schedule not in config.schedules:
+                yield unknown(f"methods.{name}.schedules", schedule, config.schedules)
+            yield from _check_turns(f"methods.{name}.schedules.{schedule}", turns, selectors)
+        for key, allowed in (
+            ("captioner", config.captioners),
+            ("encoder", config.encoders),
+            ("prompt", config.prompts),
+        ):
+            value = getattr(method, key)
+            if value is not None and value not in allowed:
+                yield unknown(f"methods.{name}.{key}", value, allowed)
+        if method.stylize is not None and method.stylize.kind not in PLANNED_STYLES:
+            yield unknown(f"methods.{name}.stylize.kind", method.stylize.kind, PLANNED_STYLES)
+        yield from _check_training(f"methods.{name}.training", config, method.training)
+
+    for name, dataset in config.datasets.items():
+        for key, allowed in (
+            ("backbone", config.backbones),
+            ("captioner", config.captioners),
+            ("encoder", config.encoders),
+        ):
+            if getattr(dataset, key) not in allowed:
+                yield unknown(f"datasets.{name}.{key}", getattr(dataset, key), allowed)
+        if dataset.root is None and dataset.source != "digits":
+            yield f"datasets.{name}.root: missing; the folder that holds the images of {dataset.source}"
+        if len(set(dataset.seeds)) != len(dataset.seeds):
+            yield f"datasets.{name}.seeds: {dataset.seeds} names a seed twice"
+        yield from _check_training(f"datasets.{name}.training", config, dataset.training)
+
+    for name, exhibit in config.exhibits.items():
+        for number, block in enumerate(exhibit.blocks if exhibit else ()):
+            yield from _check_block(f"exhibits.{name}.blocks.{number}", block, config)
+
+
+def _params(key: str, model: type[BaseModel], values: dict[str, Any]):
+    try:
+        model.model_validate(values, strict=True)
+    except ValidationError as error:
+        for item in error.errors():
+            allowed = f"; known here: {', '.join(model.model_fields)}" if item["type"] == "extra_forbidden" else ""
+            yield f"{key}.{'.'.join(map(str, item['loc']))}: {item['input']!r} is not allowed ({item['msg']}{allowed})"
+
+
+def _check_training(key: str, config: Config, changes: dict[str, Any]):
+    yield from _params(key, Training, merge(config.training.model_dump(exclude_unset=True), changes))
+
+
+def _check_turns(key: str, turns: list[Turn], selectors: set[str]):
+    if sum(Fraction(turn.share) for turn in turns) != 1:
+        yield f"{key}: the shares {', '.join(turn.share for turn in turns)} do not sum to 1"
+    if any(Fraction(turn.share) == 0 for turn in turns):
+        yield f"{key}: a share of 0 gives a loop without batches"
+    for turn in turns:
+        if turn.selector != "method" and turn.selector not in selectors:
+            yield f"{key}: selector {turn.selector!r} is not one of method, {', '.join(sorted(selectors))}"
+
+
+def _check_block(key: str, block: Block, config: Config):
+    """Yield what is wrong with one block: unknown names, K outside 1..N, more loops than batches."""
+    for field, names, allowed in (
+        ("datasets", block.datasets, config.datasets),
+        ("methods", block.methods, config.methods),
+        ("schedules", block.schedules, config.schedules),
+        ("backbones", block.backbones or [], config.backbones),
+    ):
+        for name in names:
+            if name not in allowed:
+                yield f"{key}.{field}: {name!r} is not one of {', '.join(sorted(allowed))}"
+    for name, ratios in block.datasets.items():
+        if (dataset := config.datasets.get(name)) is None:
+            continue
+        for ratio in ratios:
+            if not 0 < ratio_of(ratio) <= 1:
+                yield f"{key}.datasets.{name}: ratio {ratio!r} is outside (0pct, 100pct]"
+            elif dataset.pool_size and subset_size(ratio, dataset.pool_size) < 1:
+                yield f"{key}.datasets.{name}: {ratio} of {dataset.pool_size} images gives K = 0; K must be in 1..{dataset.pool_size}"
+        for schedule in block.schedules:
+            for method in block.methods:
+                own = config.methods[method].schedules if method in config.methods else {}
+                loops = len(own.get(schedule) or config.schedules.get(schedule, ()))
+                if loops > dataset.batches:
+                    yield (
+                        f"{key}: schedule {schedule!r} has {loops} loops, but datasets.{name}.batches is "
+                        f"{dataset.batches}; every loop needs at least one batch"
+                    )

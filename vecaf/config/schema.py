@@ -1,0 +1,194 @@
+"""The typed schema of the configuration: every key, its type, its default and what it means."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from vecaf import augmentation, selection
+from vecaf.training import recipes
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
+Ratio = Annotated[
+    str, Field(pattern=r"^[0-9]+(\.[0-9]+)?pct$", description="an exact decimal percentage: 1pct, 0.5pct")
+]
+Share = Annotated[str, Field(pattern=r"^[0-9]+(/[1-9][0-9]*)?$", description="an exact fraction: 1, 1/3")]
+Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+
+
+class Part(BaseModel):
+    """Any part of the configuration: unknown keys are refused and nothing is coerced."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Training(Part):
+    """How weights are finetuned; dataset and method entries override single keys of it."""
+
+    recipe: Literal["paper", "released"] = Field("paper", description="the paper's text, or the released code's recipe")
+    overrides: recipes.Overrides = Field(default_factory=recipes.Overrides, description="single values of the recipe")
+    optimizer_state: Literal["carry", "reset"] = Field("carry", description="the optimiser's state from loop to loop")
+    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 on a GPU")
+
+
+class Curve(Part):
+    """The accuracy curve of a cell, evaluated while it is finetuned."""
+
+    points: int = Field(100, ge=1, le=1000, description="evaluations per budget; 100 = every 1 % of the batches")
+    test_images: int = Field(1000, ge=1, description="size of the fixed seeded subset of the test set")
+    probe_images: int = Field(512, ge=1, description="size of the fixed seeded probe set of the pool (its loss)")
+
+
+class Dataset(Part):
+    title: str
+    source: Literal["digits", "cifar10", "caltech101", "imagenet", "image_folder"]
+    root: str | None = Field(None, description="folder of the images; none for the embedded digits")
+    extends: str | None = Field(None, description="another dataset whose entries this one starts from")
+    split_rule: Literal["stratified_80_20", "30_per_class"] | None = Field(
+        None, description="how pool and test set are split where there is no official split (Caltech-101)"
+    )
+    pool_size: int | None = Field(
+        None, ge=1, description="N, checked when the pool is indexed; allows K to be checked early"
+    )
+    batches: int = Field(ge=1, description="finetuning budget of a cell, in batches, over all loops")
+    seeds: Seeds
+    backbone: str = Field(description="the backbone of this dataset where an exhibit names none")
+    captioner: str = Field(description="who writes the captions where a method names none")
+    encoder: str = Field(description="the text encoder where a method names none")
+    input_size: int = Field(224, ge=8, description="side of the backbone's input, in pixels")
+    eval_transform: Literal["squash224", "resize256_crop224"] = "squash224"
+    embedding_dtype: Literal["float32", "float16"] = "float32"
+    score_batch: int = Field(256, ge=1, description="images per forward pass when scoring and evaluating")
+    training: dict[str, Any] = Field(default_factory=dict, description="overrides of the study's `training` section")
+    curve: Curve = Field(default_factory=Curve)
+
+
+class BackboneSpec(Part):
+    title: str
+    timm: str = Field(description="model name in timm")
+    width: int = Field(ge=1, description="width of the pre-head embedding")
+    weights: str = Field("timm", description="`timm` (its own download), a .safetensors file, or `self_supervised`")
+    args: dict[str, Any] = Field(default_factory=dict, description="further arguments of timm.create_model")
+    mean: list[float] | None = Field(None, min_length=3, max_length=3)
+    std: list[float] | None = Field(None, min_length=3, max_length=3)
+    interpolation: Literal["bilinear", "bicubic"] | None = None
+    pretraining: dict[str, Any] = Field(default_factory=dict, description="self_supervised only: overrides")
+
+
+class Captioner(Part):
+    title: str
+    kind: str
+    params: dict[str, Any] = Field(default_factory=dict)
+
+
+class Encoder(Part):
+    title: str
+    kind: str
+    params: dict[str, Any] = Field(default_factory=dict)
+
+
+class Turn(Part):
+    """One loop of a schedule: who selects, and which share of the batches follows."""
+
+    selector: str = Field("method", description="`method`: the method's own selector; else a selector's name")
+    share: Share
+
+
+class OneVsAll(Part):
+    one_vs_all: str = Field(description="target class, by name")
+    form: Literal["logsumexp", "sum"] = Field(
+        "logsumexp", description="of the other classes' logits; `sum` as released"
+    )
+
+
+class Stylize(Part):
+    kind: str
+    prompt: str
+
+
+class _Method(Part):
+    title: str
+    extends: str | None = Field(None, description="another method whose entries this one starts from")
+    selector: str | None = Field(None, description="a module of vecaf/selection/; inherited by `extends`")
+    cea: augmentation.Readings | None = Field(None, description="embedding augmentation; null switches it off")
+    captioner: str | None = Field(None, description="overrides the dataset's captioner")
+    encoder: str | None = Field(None, description="overrides the dataset's text encoder")
+    prompt: str | None = Field(None, description="a name of `prompts`, appended to every caption")
+    objective: Literal["multiclass"] | OneVsAll = "multiclass"
+    accumulate: bool = Field(False, description="train on the union of all loops' selections instead of the latest")
+    training: dict[str, Any] = Field(default_factory=dict, description="overrides of the study's `training` section")
+    schedules: dict[str, list[Turn]] = Field(default_factory=dict, description="this method's own form of a schedule")
+    stylize: Stylize | None = None
+    citation: str | None = None
+
+
+Method = create_model(
+    "Method",
+    __base__=_Method,
+    __doc__="A named method: a selector with its readings, an augmentation, an objective and a training recipe.",
+    **{name: (selection.get(name).Params | None, None) for name in selection.names()},
+)
+
+
+class Block(Part):
+    """A product of datasets × ratios, backbones, methods and schedules that an exhibit shows."""
+
+    datasets: dict[str, Annotated[list[Ratio], Field(min_length=1)]]
+    methods: Annotated[list[str], Field(min_length=1)]
+    schedules: Annotated[list[str], Field(min_length=1)] = ["3loops"]
+    backbones: list[str] | None = Field(None, description="none: the dataset's own")
+
+
+class Skip(Part):
+    """Cells that the paper does not report: they carry a reason and plan no job."""
+
+    reason: str
+    datasets: list[str] | None = None
+    methods: list[str] | None = None
+    ratios: list[Ratio] | None = None
+    schedules: list[str] | None = None
+
+
+class Exhibit(Part):
+    title: str
+    kind: Literal["table", "figure"]
+    blocks: Annotated[list[Block], Field(min_length=1)]
+    not_reported: list[Skip] = Field(default_factory=list)
+    notes: list[str] = Field(default_factory=list, description="printed under the exhibit")
+    selections_only: bool = Field(
+        False, description="shows selections of loop 1: none of its cells is finetuned for it"
+    )
+
+
+class Threads(Part):
+    """CPU threads of each step. Bit equality of results is promised at equal thread count."""
+
+    light: int = Field(1, ge=1, description="select, augment, head, tables")
+    heavy: int = Field(8, ge=1, description="pool, caption, embed_text, pretrained, score, finetune, evaluate")
+
+
+class Keep(Part):
+    final_weights: bool = Field(
+        True, description="weights after the last loop; forcing an evaluation then retrains nothing"
+    )
+    intermediates: bool = Field(False, description="weights and scores between loops")
+
+
+class Config(Part):
+    """The whole study."""
+
+    root: str = Field("results", description="folder of all outputs")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    gpus: int = Field(1, ge=0, description="GPUs of one finetuning job")
+    threads: Threads = Field(default_factory=Threads)
+    keep: Keep = Field(default_factory=Keep)
+    training: Training = Field(default_factory=Training)
+    prompts: dict[Name, str] = Field(default_factory=dict)
+    datasets: dict[Name, Dataset]
+    backbones: dict[Name, BackboneSpec]
+    captioners: dict[Name, Captioner]
+    encoders: dict[Name, Encoder]
+    schedules: dict[Name, Annotated[list[Turn], Field(min_length=1)]]
+    methods: dict[Name, Method]
+    exhibits: dict[Name, Exhibit | None]

@@ -1,0 +1,1 @@
+"""Everything that is loaded and not learnt here: backbones, captioners, text encoders."""

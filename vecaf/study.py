@@ -1,0 +1,254 @@
+"""What each step of a cell is told: parameters that hold only what that step uses, and the seeds of its streams."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from functools import cache, cached_property
+from typing import Any
+
+from vecaf import seeds
+from vecaf.artifacts import digest
+from vecaf.config.checks import PLANNED_SELECTORS
+from vecaf.config.merging import merge
+from vecaf.grid import NO_PROMPT, Cell, Grid
+
+WHOLE_POOL = "100pct"
+
+
+class Study(Grid):
+    """The grid together with the parameters of every step: what snakemake compares and scripts are given."""
+
+    # --- the parameters of each step: only what that step uses -------------------------------------------------
+
+    # Where images lie, how many go through a forward pass at once, the device and the threads are not among them:
+    # they do not change what a step means, so changing them must not run it again.
+
+    def pool_params(self, dataset: str) -> dict[str, Any]:
+        spec = self.dataset(dataset)
+        return {
+            "dataset": dataset,
+            "source": spec.source,
+            "split_rule": spec.split_rule,
+            "pool_size": spec.pool_size,
+            "seeds": {name: seeds.stream(name, dataset=dataset) for name in ("split", "tuning")},
+        }
+
+    def caption_params(self, dataset: str, captioner: str) -> dict[str, Any]:
+        spec = self.config.captioners[captioner]
+        return {"kind": spec.kind, **spec.params, "seed": seeds.stream("captions", dataset=dataset)}
+
+    def text_params(self, dataset: str, encoder: str, prompt: str) -> dict[str, Any]:
+        spec = self.config.encoders[encoder]
+        suffix = None if prompt == NO_PROMPT else self.config.prompts[prompt]
+        return {"kind": spec.kind, **spec.params, "prompt": suffix, "seed": seeds.stream("text", dataset=dataset)}
+
+    def backbone_params(self, dataset: str, backbone: str) -> dict[str, Any]:
+        spec = self.backbone(backbone).model_dump(exclude_none=True)
+        chosen = {key: spec[key] for key in spec if key not in ("title", "pretraining")}
+        params = {"backbone": chosen, "input_size": self.dataset(dataset).input_size}
+        if spec["weights"] == "self_supervised":
+            params["pretraining"] = spec["pretraining"]
+            params["seed"] = seeds.stream("pretrain", dataset=dataset, backbone=backbone)
+        return params
+
+    def reading_params(self, dataset: str, backbone: str) -> dict[str, Any]:
+        """Return how images of a dataset are read by a backbone when nothing is trained."""
+        spec, model = self.dataset(dataset), self.backbone(backbone).model_dump(exclude_none=True)
+        keys = ("timm", "args", "width", "mean", "std", "interpolation")
+        return {
+            "backbone": {key: model[key] for key in keys if key in model},
+            "input_size": spec.input_size,
+            "eval_transform": spec.eval_transform,
+            "dtype": spec.embedding_dtype,
+        }
+
+    def score_params(self, cell: Cell) -> dict[str, Any]:
+        return self.reading_params(cell.dataset, cell.backbone) | {"objective": self.objective_params(cell.method)}
+
+    def head_params(self, dataset: str, backbone: str, head: str, objective: Any, seed: int) -> dict[str, Any]:
+        stream = seeds.stream("head", seed=seed, dataset=dataset, backbone=backbone)
+        return {"head": head, "objective": objective, "seed": stream}
+
+    def augment_params(self, cell: Cell) -> dict[str, Any]:
+        readings = self.method(cell.method).cea
+        seed = seeds.stream("projection", dataset=cell.dataset, backbone=cell.backbone)
+        return {"cea": readings.model_dump(), "seed": seed}
+
+    def selection_params(self, cell: Cell, loop: int) -> dict[str, Any]:
+        name, params = self.selector(cell.method, cell.schedule, loop)
+        return {
+            "selector": name,
+            "params": params,
+            "ratio": cell.ratio,
+            "loop": loop,
+            "seeds": {
+                "random_set": seeds.stream(
+                    "random_set", seed=cell.seed, dataset=cell.dataset, ratio=cell.ratio, loop=loop
+                ),
+                "centroids": seeds.stream(
+                    "centroids", seed=cell.seed, dataset=cell.dataset, ratio=cell.ratio, member=0
+                ),
+            },
+        }
+
+    def first_selection(self, cell: Cell) -> str:
+        """Return the name under which cells with equal loop-1 selections share them.
+
+        It hashes what the selection reads beside dataset, backbone, ratio and seed, which are directories: two
+        methods that differ only later (in finetuning, say) have the same name.
+        """
+        params = self.selection_params(cell, 1)
+        meaning: dict[str, Any] = {"selector": params["selector"], "params": params["params"]}
+        if "losses" in self.needs(cell.method, cell.schedule, 1):
+            meaning["head"] = self.head(cell.method, cell.schedule)
+            meaning["objective"] = self.objective_params(cell.method)
+        if self.augments_pool(cell.method, 1):
+            meaning["augmented"] = self.first_augmentation(cell)
+        return f"{params['selector']}-{digest(meaning)[:8]}"
+
+    def first_augmentation(self, cell: Cell) -> str:
+        """Return the name of the augmented pretrained embeddings that a prompt calls for in loop 1."""
+        text = (self.captioner(cell.dataset, cell.method), self.encoder(cell.dataset, cell.method))
+        return f"cea-{digest([self.augment_params(cell), *text, self.prompt(cell.method)])[:8]}"
+
+    def finetune_params(self, cell: Cell, loop: int) -> dict[str, Any]:
+        spec = self.dataset(cell.dataset)
+        start, stop = self.batches(cell.dataset, cell.method, cell.schedule)[loop - 1]
+        params = self.reading_params(cell.dataset, cell.backbone)
+        params.pop("dtype")
+        params |= {
+            "training": self.training(cell.dataset, cell.method),
+            "objective": self.objective_params(cell.method),
+            "accumulate": self.method(cell.method).accumulate,
+            "start": start,
+            "stop": stop,
+            "total": spec.batches,
+            "curve": spec.curve.model_dump(),
+            "seeds": {
+                "batches": seeds.stream("batches", seed=cell.seed, dataset=cell.dataset, loop=loop),
+                "augmentation": seeds.stream("augmentation", seed=cell.seed, dataset=cell.dataset, loop=loop),
+                "probe": seeds.stream("probe", dataset=cell.dataset),
+                "curve": seeds.stream("curve", dataset=cell.dataset),
+            },
+        }
+        if self.augments_training(cell.method):
+            params["cea"] = self.augment_params(cell)
+        return params
+
+    def evaluate_params(self, cell: Cell) -> dict[str, Any]:
+        params = self.score_params(cell)
+        params.pop("dtype")
+        return params | {"cell": asdict(cell), "resolved": self.resolved(cell), "digest": self.digest(cell)}
+
+    # --- what a cell is, in full -------------------------------------------------------------------------------
+
+    @cache  # noqa: B019
+    def resolved(self, cell: Cell) -> dict[str, Any]:
+        """Return everything the configuration decides about a cell: the block whose digest tells stale cells."""
+        loops = range(1, self.loops(cell.method, cell.schedule) + 1)
+        text = None
+        if self.method(cell.method).cea is not None:
+            captioner, encoder = self.captioner(cell.dataset, cell.method), self.encoder(cell.dataset, cell.method)
+            text = {
+                "captioner": {"name": captioner} | self.caption_params(cell.dataset, captioner),
+                "encoder": {"name": encoder} | self.text_params(cell.dataset, encoder, self.prompt(cell.method)),
+            }
+        return {
+            "pool": self.pool_params(cell.dataset),
+            "backbone": self.backbone_params(cell.dataset, cell.backbone),
+            "head": self.head(cell.method, cell.schedule),
+            "selection": [self.selection_params(cell, loop) for loop in loops],
+            "cea": readings.model_dump() if (readings := self.method(cell.method).cea) is not None else None,
+            "text": text,
+            "finetune": [self.finetune_params(cell, loop) for loop in loops],
+        }
+
+    @cache  # noqa: B019
+    def digest(self, cell: Cell) -> str:
+        return digest(self.resolved(cell))
+
+    def readings(self, method: str, schedule: str) -> dict[str, Any]:
+        """Return the named readings of a method, flat, as tables print them under their numbers."""
+        spec = self.method(method)
+        name, params = self.selector(method, schedule, self.loops(method, schedule))
+        flat = {f"{name}.{key}": value for key, value in params.items()}
+        if spec.cea is not None:
+            flat |= {f"cea.{key}": value for key, value in spec.cea.model_dump().items()}
+        flat["objective"] = self.objective_params(method)
+        flat["loop.accumulate"] = spec.accumulate
+        return flat
+
+    # --- what collecting and tables are told -------------------------------------------------------------------
+
+    def expected(self, exhibit: str) -> list[list[Any]]:
+        """Return [cell, digest, status, reason] of every cell an exhibit shows.
+
+        digest is None for cells that plan no job; status is then "not reported" or "not implemented".
+        """
+        rows: list[list[Any]] = []
+        for cell, skipped in self.shown(exhibit).items():
+            if skipped:
+                rows.append([str(cell), None, "not reported", skipped])
+            elif missing := self.missing(cell.dataset, cell.method):
+                rows.append([str(cell), None, "not implemented", missing])
+            else:
+                rows.append([str(cell), self.digest(cell), None, None])
+        return rows
+
+    def layout(self, exhibit: str) -> dict[str, Any]:
+        """Return what a table needs to know beside its numbers: rows, columns, titles, readings, notes."""
+        spec = self.config.exhibits[exhibit]
+        shown = list(self.shown(exhibit))
+        rows = list(dict.fromkeys((cell.method, cell.schedule) for cell in shown))
+        columns = list(dict.fromkeys((cell.dataset, cell.backbone, cell.ratio) for cell in shown))
+        subsets = [column for column in columns if column[2] != WHOLE_POOL]
+        columns = subsets or columns  # the whole pool has no column of its own: it spans those of its dataset
+        columns.sort(key=lambda column: list(self.config.datasets).index(column[0]))  # stable: ratios keep their order
+        return {
+            "exhibit": exhibit,
+            "title": spec.title,
+            "rows": [{"method": method, "schedule": schedule} for method, schedule in rows],
+            "columns": [
+                {"dataset": d, "dataset_title": self.dataset(d).title, "backbone": b, "ratio": r} for d, b, r in columns
+            ],
+            "methods": {method: self.method(method).title for method, _ in rows},
+            "schedules": self._schedules_said(rows),
+            "readings": {m: self.readings(m, s) for m, s in rows if self.method(m).selector not in PLANNED_SELECTORS},
+            "notes": [*spec.notes, *self._budgets_said(columns)],
+            "config_digest": self.digests[exhibit],
+        }
+
+    def _schedules_said(self, rows: list[tuple[str, str]]) -> dict[str, str]:
+        """Return each schedule in words, with the methods that have a form of their own."""
+        said: dict[str, str] = {}
+        for method, schedule in rows:
+            own = self.method(method).schedules.get(schedule)
+            turns = [
+                ("own selection" if t.selector == "method" else t.selector, t.share)
+                for t in self.turns(method, schedule)
+            ]
+            words = ", then ".join(f"{selector} for {share} of the batches" for selector, share in turns)
+            key = f"{schedule} ({self.method(method).title})" if own else schedule
+            said[key] = words.replace(" for 1 of the batches", " for all batches")
+        return said
+
+    def _budgets_said(self, columns: list[tuple[str, str, str]]) -> list[str]:
+        """Return the finetuning budget of each dataset as a note."""
+        lines = []
+        for name in dict.fromkeys(dataset for dataset, _, _ in columns):
+            spec, training = self.dataset(name), self.config.training
+            section = merge(training.model_dump(exclude_unset=True), spec.training)
+            changes = ", ".join(f"{key} {value}" for key, value in section.get("overrides", {}).items())
+            lines.append(
+                f"{spec.title}: {spec.batches} batches a cell, recipe {section.get('recipe', training.recipe)}"
+                + (f" with {changes}" if changes else "")
+                + f", {spec.input_size} px, backbone {self.backbone(spec.backbone).title}"
+            )
+        return lines
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """Return the digest of every exhibit: of its cells and what each is."""
+        return {
+            name: digest([(str(cell), self.digest(cell)) for cell in self.runnable(name)]) for name in self.exhibits()
+        }
