@@ -81,7 +81,7 @@ def test_wrong_specs_are_refused(spec, said):
         backbone.build(spec, 5, input_size=224)
 
 
-# --- pretrained weights from a file ------------------------------------------------------------------------------------
+# --- pretrained weights from a file ----------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ def test_weights_that_cannot_be_had(tmp_path, monkeypatch):
         backbone.load_pretrained(VIT | {"weights": "timm"}, 16)
 
 
-# --- what a model says about itself ------------------------------------------------------------------------------------
+# --- what a model says about itself ----------------------------------------------------------------------------------
 
 
 def test_data_config_is_timms_unless_the_spec_says_otherwise():
