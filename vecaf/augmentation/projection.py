@@ -22,15 +22,16 @@ def fit(text: np.ndarray, embeddings: np.ndarray, readings: Readings, seed: int)
     ``orthogonal``: a seeded matrix with orthonormal rows or columns, each result scaled to its image embedding's norm.
     ``identity``: the text itself. ``pca``: its principal components, padded with zeros where t < d, scaled likewise.
     ``ridge``: least squares from text to image embeddings. Raises DataError when identity meets unequal widths or the
-    rows do not correspond.
+    rows do not correspond or a caption's embedding is not finite.
     """
     if len(text) != len(embeddings):
         raise DataError(f"{len(text)} caption embeddings for {len(embeddings)} images; embed the captions again")
+    _check_finite(text)
     if readings.projection == "identity":
         if text.shape[1] != embeddings.shape[1]:
             raise DataError(
-                f"cea.projection identity needs equal widths, text has {text.shape[1]} and images {embeddings.shape[1]}; "
-                "use orthogonal, ridge or pca"
+                f"cea.projection identity needs equal widths, text has {text.shape[1]} and images have "
+                f"{embeddings.shape[1]}; use orthogonal, ridge or pca"
             )
         return lambda t, e: t
     if readings.projection == "ridge":
@@ -40,6 +41,14 @@ def fit(text: np.ndarray, embeddings: np.ndarray, readings: Readings, seed: int)
         return lambda t, e: _to_norm_of((t - mean) @ matrix, e)
     matrix = orthogonal(text.shape[1], embeddings.shape[1], seed)
     return lambda t, e: _to_norm_of(t @ matrix, e)
+
+
+def _check_finite(text: np.ndarray) -> None:
+    for start in range(0, len(text), CHUNK):
+        good = np.isfinite(text[start : start + CHUNK]).all(axis=1)
+        if not good.all():
+            row = start + int(np.flatnonzero(~good)[0])
+            raise DataError(f"the caption embedding in row {row} is not finite; embed the captions again")
 
 
 def orthogonal(rows: int, columns: int, seed: int) -> torch.Tensor:

@@ -14,7 +14,7 @@ from vecaf.selection.base import Inputs, Selector, build, choose, get, implement
 __all__ = ["Inputs", "Selector", "build", "choose", "get", "implemented", "names", "register"]
 
 # Modules of the package that are not selectors; these may import torch at their top.
-SHARED = {"base", "diagnostics", "engine", "debiasing"}
+SHARED = {"base", "debiasing", "diagnostics", "engine", "objectives"}
 
 for _module in pkgutil.iter_modules(__path__):
     if _module.name not in SHARED:

@@ -17,13 +17,13 @@ class Params(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     objective: Literal["released", "paper"] = Field("released", description="the code's InfoNCE, or two separate terms")
-    temperature: float = Field(0.07, gt=0)
+    temperature: float = Field(0.07, gt=0, description="τ of both terms")
     balance: float = Field(1.0, gt=0, description="weight of the repulsion (λ of the paper's form)")
     iterations: int = Field(300, ge=1, description="fixed; the released code never tests convergence")
     rows: int | None = Field(
         None, ge=1, description="rows drawn for each step; none: all (released: 100,000 on ImageNet)"
     )
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: float = Field(1e-3, gt=0, description="of Adam")
 
 
 @register("activeft")
@@ -39,14 +39,14 @@ class ActiveFT(Selector):
         """Return the k ids nearest to the optimised centroids, with the objective before and after."""
         import torch
 
-        from vecaf.selection import engine
+        from vecaf.selection import engine, objectives
 
         params, pool = self.params, engine.Pool(inputs)
         if params.objective == "released":
-            objective = engine.contrastive(params.temperature, params.balance)
+            objective = objectives.contrastive(params.temperature, params.balance)
             weights = torch.ones(len(pool.z), device=pool.z.device)
         else:
-            objective = engine.separate_terms(params.temperature, params.balance)
+            objective = objectives.separate_terms(params.temperature, params.balance)
             weights = torch.full((len(pool.z),), 1 / len(pool.z), device=pool.z.device)
         seed = derive(seeds["centroids"], 0)
         initial = pool.rows(random_ids(seed, pool.ids, k))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -110,14 +110,20 @@ def build(name: str, params: Mapping[str, Any] | None = None) -> Selector:
         raise SelectionError(f"parameters of {name}: {'; '.join(lines)}") from error
 
 
-def choose(selector: Selector, inputs: Inputs, k: int, seeds: Mapping[str, int]) -> tuple[np.ndarray, dict[str, Any]]:
+def choose(
+    selector: Selector, inputs: Inputs, k: int, seeds: Mapping[str, int], device: str | None = None
+) -> tuple[np.ndarray, dict[str, Any]]:
     """Run one selection with the checks and the diagnostics that all selectors share.
 
-    Returns k unique ids in increasing order, (k,) int64, and the diagnostics. Raises SelectionError when k is not in
-    1..N, an input the selector needs is missing, of another length or not finite, or the selector breaks its contract.
+    seeds: ``random_set`` and ``centroids``. device: replaces that of the inputs. Returns k unique ids in increasing
+    order, (k,) int64, and the diagnostics, plain JSON without NaN. Raises SelectionError when k is not in 1..N, an id
+    occurs twice, an input the selector needs is missing, an input is of another length or not finite, or the selector
+    breaks its contract.
     """
     from vecaf.selection import diagnostics
 
+    if device is not None:
+        inputs = replace(inputs, device=device)
     _check_inputs(selector, inputs, k)
     start = time.perf_counter()
     ids, found = selector.select(inputs, k, seeds)
@@ -136,14 +142,19 @@ def _check_inputs(selector: Selector, inputs: Inputs, k: int) -> None:
     size = len(inputs)
     if not 1 <= k <= size:
         raise SelectionError(f"{selector.name}: K = {k} is outside 1..{size}, the size of the pool; change the ratio")
-    for need in sorted(selector.needs):
-        value = getattr(inputs, need)
+    values, counts = np.unique(inputs.ids, return_counts=True)
+    if len(values) != size:
+        raise SelectionError(f"id {int(values[counts.argmax()])} occurs twice in the pool; make its index again")
+    for name in get_args(Need):
+        value = getattr(inputs, name)
         if value is None:
-            raise SelectionError(f"{selector.name} needs {need}, which this step was not given")
+            if name in selector.needs:
+                raise SelectionError(f"{selector.name} needs {name}, which this step was not given")
+            continue
         if len(value) != size:
-            raise SelectionError(f"{need} have {len(value)} rows for a pool of {size} ids; score the pool again")
-        if need != "labels":
-            _check_finite(need, value, inputs.ids)
+            raise SelectionError(f"{name} have {len(value)} rows for a pool of {size} ids; score the pool again")
+        if name != "labels":
+            _check_finite(name, value, inputs.ids)
 
 
 def _check_finite(name: str, values: np.ndarray, ids: np.ndarray, chunk: int = 65_536) -> None:
@@ -164,5 +175,8 @@ def lowest(values: np.ndarray, ids: np.ndarray, k: int) -> np.ndarray:
 
 
 def random_ids(seed: int, ids: np.ndarray, k: int) -> np.ndarray:
-    """Return k distinct ids drawn at random by id: those with the smallest keyed draws; (k,) int64 in drawn order."""
+    """Return k distinct ids drawn at random by id: those with the smallest keyed draws; (k,) int64 in drawn order.
+
+    Permuting the pool changes nothing, and the k ids of a smaller k come first.
+    """
     return lowest(keyed_uniform(seed, ids), ids, k)

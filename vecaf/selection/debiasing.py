@@ -16,11 +16,13 @@ def combine(
 ) -> tuple[int, torch.Tensor, dict[str, Any]]:
     """Return the member that the result starts from, the unit centroids (K, d), and a log.
 
-    members: E sets of unit centroids, each (K, d). objectives: their values. how: ``best_member``: the lowest
-    objective. ``none``: member 1. ``literal``: as printed. ``released``: as coded. ``matched_mean``: the mean of members
-    whose centroids were matched one to one. ``matched``: the printed step over matched members, with the covariance
-    pooled over centroids, scaled to a mean eigenvalue of one and shrunk towards the identity (at shrinkage 1 it is the
-    matched mean).
+    members: E sets of unit centroids, each (K, d). objectives: their values. how is one of
+
+    - ``best_member``: the one of the lowest objective; ``none``: member 1;
+    - ``literal``: as printed; ``released``: as the released code has it;
+    - ``matched_mean``: the mean of members whose centroids were matched one to one;
+    - ``matched``: the printed step over matched members, with the covariance pooled over centroids, scaled to a mean
+      eigenvalue of one and shrunk towards the identity (at shrinkage 1 it is the matched mean).
     """
     if how == "best_member":
         base = int(np.argmin(objectives))
@@ -31,11 +33,11 @@ def combine(
         return _finish(1, members[1], *_released(members), how)
     if how == "literal":
         return _finish(0, members[0], *_literal(members), how)
-    matched = torch.stack([members[0], *(other[match(members[0], other)] for other in members[1:])])
+    matched = torch.stack([members[0], *(other[match(members[0], other)] for other in members[1:])]).double()
     cosine = float((matched[0] * matched[1:]).sum(dim=2).mean())
     mean = matched.mean(dim=0)
     if how == "matched_mean":
-        base, centroids, log = _finish(0, members[0], mean, None, how)
+        base, centroids, log = _finish(0, members[0], mean.float(), None, how)
     else:
         base, centroids, log = _finish(0, members[0], *_matched(matched, mean, shrinkage), how)
     return base, centroids, log | {"matched_cosine": cosine}
@@ -73,14 +75,13 @@ def _released(members: list[torch.Tensor]) -> tuple[torch.Tensor, float | None]:
     return (theta[0] + deviation * (deviation @ inverse)).float(), condition
 
 
-def _matched(matched: torch.Tensor, mean: torch.Tensor, rho: float) -> tuple[torch.Tensor, float | None]:
+def _matched(theta: torch.Tensor, mu: torch.Tensor, rho: float) -> tuple[torch.Tensor, float | None]:
     """θ* = θ₁ − Σ̃⁻¹(θ₁ − μ), Σ̃ = (1−ρ) Σ/(tr Σ/d) + ρ I, which makes the printed step free of units."""
-    theta, mu = matched.double(), mean.double()
     deviations = (theta - mu).flatten(0, 1)
     covariance = deviations.T @ deviations / len(deviations)
     scale = covariance.diagonal().mean()
     if scale == 0:  # identical members
-        return mean, None
+        return mu.float(), None
     width = len(covariance)
     identity = torch.eye(width, dtype=covariance.dtype, device=covariance.device)
     inverse, condition = _inverse((1 - rho) * covariance / scale + rho * identity)
@@ -102,7 +103,8 @@ def match(reference: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
 
 
 def _match_by_lists(reference: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    from vecaf.selection.engine import nearest_unique, rows_of
+    from vecaf.selection.engine import nearest_unique
+    from vecaf.selection.objectives import rows_of
 
     k = len(reference)
     length = min(CANDIDATES, k)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ def common(inputs: Inputs, ids: np.ndarray, initial: np.ndarray | None) -> dict[
 
     loss_ratio: mean loss of the selection over that of the pool, None without losses. overlap_initial: share of the
     selection that was among its random initial ids. overlap_previous: share that the loop before had selected.
-    classes_covered and class_histogram count labels of the selection.
+    classes_covered and class_histogram count labels of the selection. warnings are logged, too.
     """
     rows = np.flatnonzero(np.isin(inputs.ids, ids))
     labels = inputs.labels[rows]
@@ -41,4 +42,6 @@ def common(inputs: Inputs, ids: np.ndarray, initial: np.ndarray | None) -> dict[
         found["warnings"].append(
             f"{found['overlap_initial']:.0%} of the selection are its random initial ids: it is random in disguise"
         )
+    for warning in found["warnings"]:
+        logging.getLogger(__name__).warning(warning)
     return found

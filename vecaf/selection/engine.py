@@ -1,30 +1,22 @@
 """The engine that ActiveFT and ODS share: K centroids on the sphere, optimised by Adam, then K unique nearest samples.
 
-The released codes form exp(f·cᵀ/τ) for all N×K pairs and differentiate through it. Here each sample only needs the
-similarity to its nearest centroid (gather form), gradients are written out, and no array is larger than a chunk of
-rows times K, N×d or K×d.
+No array is larger than a chunk of rows times K, N×d or K×d: neither the N×K similarities nor the K×K ones exist as a
+whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
+from vecaf.errors import SelectionError
 from vecaf.seeds import derive, keyed_uniform
 from vecaf.selection.base import Inputs, random_ids
+from vecaf.selection.objectives import Objective, rows_of
 
-CHUNK_NUMBERS = 1 << 24  # floats in the largest temporary, 64 MB
 RANDOM_SETS = 5  # beside the objective of the selected images
-
-
-def rows_of(size: int, width: int, chunk: int | None = None):
-    """Yield slices of rows such that a slice times width stays below the largest temporary."""
-    step = chunk or max(1, CHUNK_NUMBERS // max(1, width))
-    for start in range(0, size, step):
-        yield slice(start, min(start + step, size))
 
 
 def on_sphere(embeddings: np.ndarray, device: torch.device | str = "cpu", *, center: bool = False) -> torch.Tensor:
@@ -34,10 +26,12 @@ def on_sphere(embeddings: np.ndarray, device: torch.device | str = "cpu", *, cen
     """
     size, width = embeddings.shape
     z = torch.empty(size, width, dtype=torch.float32, device=device)
+    total = torch.zeros(width, dtype=torch.float64, device=device)
     for rows in rows_of(size, width):
-        z[rows] = torch.from_numpy(np.asarray(embeddings[rows], dtype=np.float32)).to(device)
+        z[rows] = torch.tensor(np.asarray(embeddings[rows], dtype=np.float32)).to(device)
+        total += z[rows].sum(dim=0, dtype=torch.float64)
     if center:
-        z -= z.mean(dim=0, dtype=torch.float64).float()
+        z -= (total / size).float()
     for rows in rows_of(size, width):
         z[rows] = torch.nn.functional.normalize(z[rows], dim=1)
     return z
@@ -46,12 +40,15 @@ def on_sphere(embeddings: np.ndarray, device: torch.device | str = "cpu", *, cen
 class Pool:
     """Embeddings of a pool on the sphere, in the order of ids, so that ties and sums do not depend on the input order.
 
-    ids: (N,) int64 increasing. z: (N, d) float32 unit rows.
+    ids: (N,) int64 increasing. z: (N, d) float32 unit rows, on the device that the inputs name. Raises SelectionError
+    for ``cuda`` without a visible GPU.
     """
 
     def __init__(self, inputs: Inputs, center: bool = False):
         self.order = np.argsort(inputs.ids, kind="stable")
         self.ids = inputs.ids[self.order]
+        if inputs.device == "cuda" and not torch.cuda.is_available():
+            raise SelectionError("device cuda, but no GPU is visible; use auto or check CUDA_VISIBLE_DEVICES")
         device = "cuda" if inputs.device != "cpu" and torch.cuda.is_available() else "cpu"
         ordered = np.array_equal(self.order, np.arange(len(self.order)))
         embeddings = inputs.embeddings if ordered else np.asarray(inputs.embeddings)[self.order]
@@ -71,89 +68,6 @@ def assign(z: torch.Tensor, c: torch.Tensor, chunk: int | None = None) -> torch.
     for rows in rows_of(len(z), len(c), chunk):
         nearest[rows] = (z[rows] @ c.T).argmax(dim=1)
     return nearest
-
-
-def similarity(z: torch.Tensor, c: torch.Tensor, nearest: torch.Tensor) -> torch.Tensor:
-    """Return ⟨z_i, c_a(i)⟩, (N,) float32; it does not depend on how the assignment was chunked."""
-    out = torch.empty(len(z), dtype=z.dtype, device=z.device)
-    for rows in rows_of(len(z), z.shape[1]):
-        out[rows] = (z[rows] * c[nearest[rows]]).sum(dim=1)
-    return out
-
-
-def pull(z: torch.Tensor, nearest: torch.Tensor, weights: torch.Tensor, k: int) -> torch.Tensor:
-    """Return the weighted sum of each centroid's samples, (K, d)."""
-    total = torch.zeros(k, z.shape[1], dtype=z.dtype, device=z.device)
-    for rows in rows_of(len(z), z.shape[1]):
-        total.index_add_(0, nearest[rows], z[rows] * weights[rows, None])
-    return total
-
-
-def repulsion(
-    c: torch.Tensor, temperature: float, *, include_self: bool, both_sides: bool
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return R_k = log Σ_j exp(⟨c_k, c_j⟩/τ), (K,), and its derivative by the centroids, (K, d).
-
-    include_self: whether the sum holds j = k. both_sides: the derivative of Σ_k R_k by every centroid; else that of
-    R_k by c_k alone, every other factor held fixed (the released codes detach one side). K×K in chunks of rows.
-    """
-    k = len(c)
-    log_sums = torch.empty(k, dtype=c.dtype, device=c.device)
-    gradient = torch.zeros_like(c)
-    for rows in rows_of(k, k):
-        pairs = (c[rows] @ c.T).div_(temperature)
-        if not include_self:
-            pairs[torch.arange(len(pairs)), torch.arange(rows.start, rows.stop)] = -torch.inf
-        log_sums[rows] = torch.logsumexp(pairs, dim=1)
-        shares = pairs.sub_(log_sums[rows, None]).exp_()
-        gradient[rows] += shares @ c
-        if both_sides:
-            gradient += shares.T @ c[rows]
-    return log_sums, gradient.div_(temperature)
-
-
-# An objective takes unit centroids, samples, their nearest centroids and rows' weights, and returns its value and its
-# derivative by the unit centroids.
-Objective = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
-
-
-def separate_terms(temperature: float, diversity: float) -> Objective:
-    """Return equation 7, normalised: −Σ p_i ⟨e_i, θ_c(i)⟩/τ + (λ/K) Σ_k log Σ_{j≠k} exp(⟨θ_k, θ_j⟩/τ).
-
-    p sums to one over the samples. With one centroid there is no diversity term. The paper writes both sums without
-    normalising them and without τ.
-    """
-
-    def value_and_gradient(c, z, nearest, p):
-        k = len(c)
-        value = -(p * similarity(z, c, nearest)).sum() / temperature
-        gradient = pull(z, nearest, p, k).mul_(-1 / temperature)
-        if k > 1 and diversity:
-            log_sums, spread = repulsion(c, temperature, include_self=False, both_sides=True)
-            value = value + diversity * log_sums.mean()
-            gradient += spread.mul_(diversity / k)
-        return value, gradient
-
-    return value_and_gradient
-
-
-def contrastive(temperature: float, balance: float) -> Objective:
-    """Return the released form: mean_i softplus(R_a(i) + log b − s_i/τ − log w_i), one side of R detached.
-
-    R holds j = k. w (mean one) weighs the positive pair as the released VeCAF code does; ActiveFT has w = 1. A larger
-    w makes the gradient of a sample *smaller* (methods of ActiveFT, Xie et al., CVPR 2023; code of VeCAF).
-    """
-
-    def value_and_gradient(c, z, nearest, w):
-        log_sums, spread = repulsion(c, temperature, include_self=True, both_sides=False)
-        gap = log_sums[nearest] + np.log(balance) - similarity(z, c, nearest) / temperature - w.log()
-        value = torch.nn.functional.softplus(gap).mean()
-        push = torch.sigmoid(gap) / len(z)
-        per_centroid = torch.zeros(len(c), dtype=c.dtype, device=c.device).index_add_(0, nearest, push)
-        gradient = pull(z, nearest, push, len(c)).mul_(-1 / temperature)
-        return value, gradient.addcmul_(per_centroid[:, None], spread)
-
-    return value_and_gradient
 
 
 @dataclass
@@ -203,7 +117,7 @@ def optimise(
             chosen = torch.from_numpy(np.sort(np.argpartition(draws, rows)[:rows])).to(z.device)
             part, part_weights = z[chosen], weights[chosen]
             part_weights = part_weights * rescale
-        length = theta.norm(dim=1, keepdim=True)
+        length = theta.norm(dim=1, keepdim=True).clamp_min(1e-12)  # an embedding of zero has no direction
         c = theta / length
         value, gradient = objective(c, part, assign(part, c, chunk), part_weights)
         # The derivative of a direction: what points along the centroid changes only its length.
@@ -235,19 +149,19 @@ def nearest_unique(z: torch.Tensor, c: torch.Tensor, candidates: int = 32) -> np
     size, k = len(z), len(c)
     length = min(candidates, size)
     chosen = np.empty(k, dtype=np.int64)
-    taken = torch.zeros(size, dtype=torch.bool, device=z.device)
+    taken = np.zeros(size, dtype=bool)
     for block in rows_of(k, size):
         values, rows = (c[block] @ z.T).topk(length, dim=1)
         values, rows = values.cpu().numpy(), rows.cpu().numpy()
         for offset in range(len(rows)):
             order = np.lexsort((rows[offset], -values[offset]))
-            free = order[~taken[torch.from_numpy(rows[offset][order]).to(z.device)].cpu().numpy()]
+            free = order[~taken[rows[offset][order]]]
             certain = len(free) and (length == size or values[offset][free[0]] > values[offset].min())
             if certain:
                 row = int(rows[offset][free[0]])
             else:
                 scores = z @ c[block.start + offset]
-                row = int(scores.masked_fill_(taken, -torch.inf).argmax())
+                row = int(scores.masked_fill_(torch.from_numpy(taken).to(z.device), -torch.inf).argmax())
             chosen[block.start + offset] = row
             taken[row] = True
     return chosen

@@ -99,9 +99,10 @@ class ODS(Selector):
             params.shrinkage,
         )
         chosen = engine.nearest_unique(pool.z, centroids)
-        if centroids is not members[base].centroids:
-            before = engine.nearest_unique(pool.z, members[base].centroids)
-            log["ids_changed_by_debiasing"] = int(k - np.isin(chosen, before).sum())
+        log["ids_unlike_member_1"] = 0
+        if centroids is not members[0].centroids:
+            alone = engine.nearest_unique(pool.z, members[0].centroids)
+            log["ids_unlike_member_1"] = int(k - np.isin(chosen, alone).sum())
         log["objective_of_centroids"] = engine.evaluate(pool.z, weights, centroids, objective)
         return pool.ids[chosen], {
             "initial_ids": initial[base],
@@ -132,8 +133,8 @@ class ODS(Selector):
         ).astype(np.float32)
 
     def _objective(self):
-        from vecaf.selection import engine
+        from vecaf.selection import objectives
 
         if self.params.objective == "released":
-            return engine.contrastive(self.params.temperature, self.params.diversity)
-        return engine.separate_terms(self.params.temperature, self.params.diversity)
+            return objectives.contrastive(self.params.temperature, self.params.diversity)
+        return objectives.separate_terms(self.params.temperature, self.params.diversity)

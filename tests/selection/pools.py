@@ -1,0 +1,43 @@
+"""Pools that selectors choose from: clustered embeddings, uneven losses, ids with gaps, shuffled or not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from vecaf import selection
+
+SEEDS = {"random_set": 11, "centroids": 12}
+# What makes a selector fast enough for a test, where it has such a parameter.
+QUICK = {"iterations": 12, "ensemble": 2}
+
+
+def make_inputs(size=90, width=8, classes=5, seed=0, spread=0.35):
+    """Return a pool of `classes` clusters, a sample's loss falling with its class; every other id is left out."""
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(classes, size=size)
+    centers = generator.normal(size=(classes, width))
+    embeddings = (centers[labels] + spread * generator.normal(size=(size, width))).astype(np.float32)
+    losses = (generator.lognormal(size=size) / (1 + labels)).astype(np.float32)
+    logits = generator.normal(size=(size, classes)).astype(np.float32)
+    return selection.Inputs(
+        ids=np.arange(size, dtype=np.int64) * 2 + 1,
+        labels=labels.astype(np.int64),
+        embeddings=embeddings,
+        losses=losses,
+        logits=logits,
+        device="cpu",
+    )
+
+
+def permuted(inputs, order):
+    """Return the same pool with its rows in another order."""
+    names = ("ids", "labels", "embeddings", "losses", "logits")
+    return replace(inputs, **{name: getattr(inputs, name)[order] for name in names})
+
+
+def quick(name, **params):
+    """Build a selector by name with few iterations."""
+    fields = selection.get(name).Params.model_fields
+    return selection.build(name, {key: value for key, value in QUICK.items() if key in fields} | params)
