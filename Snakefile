@@ -13,6 +13,8 @@ configfile: "config.yaml"
 
 
 include: "rules/common.smk"
+include: "rules/inputs.smk"
+include: "rules/checks.smk"
 include: "rules/data.smk"
 include: "rules/text.smk"
 include: "rules/pretrained.smk"
@@ -21,6 +23,17 @@ include: "rules/finetune.smk"
 include: "rules/evaluate.smk"
 include: "rules/report.smk"
 include: "rules/targets.smk"
+
+
+localrules:
+    all,
+
+
+# The first rule of this file is what `snakemake` alone makes.
+rule all:
+    input:
+        made("table"),
+        made("figure"),
 
 
 onstart:

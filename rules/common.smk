@@ -1,5 +1,7 @@
 """Shared by all rules: the study, the paths of every artifact, and what makes a job run again."""
 
+import os
+import shlex
 import sys
 
 sys.path.insert(0, workflow.basedir)  # so that `vecaf` is importable wherever snakemake is started from
@@ -17,7 +19,9 @@ try:
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
-python = sys.executable  # the environment that runs the workflow also runs its steps
+# The environment that runs the workflow also runs its steps, unless conda is asked to make one.
+if not workflow.deployment_settings.deployment_method:
+    shell.prefix(f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH; ")
 root = study.config.root
 device = study.config.device
 keep = study.config.keep
@@ -47,23 +51,23 @@ wildcard_constraints:
 
 # --- where every artifact lies: one directory per wildcard, no parameters in names --------------------------------
 
-POOL = root + "/pool/{dataset}/"
-CAPTIONS = root + "/captions/{dataset}/{captioner}.parquet"
-TEXT = root + "/text/{dataset}/{captioner}/{encoder}/{prompt}.npy"
-PRETRAINED = root + "/pretrained/{dataset}/{backbone}/"
-HEAD = PRETRAINED + "{head}/{objective}/seed{seed}/"
-AUGMENTED = PRETRAINED + "{augmentation}.npy"
-FIRST = root + "/first/{dataset}/{backbone}/{selection}/{ratio}/seed{seed}/"
-CELL = root + "/cells/{dataset}/{backbone}/{method}/{ratio}/{schedule}/seed{seed}/"
-LOOP = CELL + "loop{loop}/"
-LOGS = root + "/logs/"
+POOL = f"{root}/pool/{{dataset}}/"
+CAPTIONS = f"{root}/captions/{{dataset}}/{{captioner}}.parquet"
+TEXT = f"{root}/text/{{dataset}}/{{captioner}}/{{encoder}}/{{prompt}}.npy"
+PRETRAINED = f"{root}/pretrained/{{dataset}}/{{backbone}}/"
+HEAD = f"{PRETRAINED}{{head}}/{{objective}}/seed{{seed}}/"
+AUGMENTED = f"{PRETRAINED}{{augmentation}}.npy"
+FIRST = f"{root}/first/{{dataset}}/{{backbone}}/{{selection}}/{{ratio}}/seed{{seed}}/"
+CELL = f"{root}/cells/{{dataset}}/{{backbone}}/{{method}}/{{ratio}}/{{schedule}}/seed{{seed}}/"
+LOOP = f"{CELL}loop{{loop}}/"
+LOGS = f"{root}/logs/"
 
-POOL_FILES = [POOL + "index.parquet", POOL + "images.npy", POOL + "pool.json"]
+POOL_FILES = [f"{POOL}index.parquet", f"{POOL}images.npy", f"{POOL}pool.json"]
 
 
 def log_of(path, step):
     """Return the log of a step: the path of what it makes, below logs/."""
-    return LOGS + path.removeprefix(root + "/").rstrip("/") + f"/{step}.log"
+    return f"{LOGS}{os.path.relpath(path, root)}/{step}.log"
 
 
 def between_loops(path):
@@ -124,4 +128,4 @@ def images_root(wildcards):
 
 
 # The conda environment of every rule, used only with --software-deployment-method conda.
-ENVIRONMENT = workflow.basedir + "/envs/environment.yaml"
+ENVIRONMENT = "../envs/environment.yaml"

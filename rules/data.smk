@@ -3,21 +3,21 @@
 
 rule pool:
     output:
-        index=POOL + "index.parquet",
-        images=POOL + "images.npy",
-        meta=POOL + "pool.json",
-    params:
-        settings=lambda w: settings(study.pool_params(w.dataset)),
-        version=step_version("pool"),
+        index=f"{POOL}index.parquet",
+        images=f"{POOL}images.npy",
+        meta=f"{POOL}pool.json",
     log:
         log_of(POOL, "pool"),
+    conda:
+        ENVIRONMENT
     threads: study.config.threads.heavy
     resources:
         images=images_root,
         mem_mb=8000,
         runtime=120,
-    conda:
-        ENVIRONMENT
+    params:
+        settings=lambda w: settings(study.pool_params(w.dataset)),
+        version=step_version("pool"),
     shell:
-        "{python} -m scripts.pool --root {resources.images:q} --params {params.settings:q}"
+        "python -m scripts.pool --root {resources.images:q} --params {params.settings:q}"
         " --index {output.index} --images {output.images} --meta {output.meta} > {log} 2>&1"

@@ -8,79 +8,71 @@ rule pretrained:
     input:
         pool=lambda w: POOL_FILES if study.backbone(w.backbone).weights == "self_supervised" else [],
     output:
-        weights=PRETRAINED + "weights.safetensors",
-        record=PRETRAINED + "weights.json",
-    params:
-        settings=lambda w: settings(study.backbone_params(w.dataset, w.backbone)),
-        version=step_version("pretrained"),
+        weights=f"{PRETRAINED}weights.safetensors",
+        record=f"{PRETRAINED}weights.json",
     log:
         log_of(PRETRAINED, "pretrained"),
+    conda:
+        ENVIRONMENT
     threads: study.config.threads.heavy
     resources:
+        device=device,
         images=images_root,
         mem_mb=8000,
         runtime=60,
-    conda:
-        ENVIRONMENT
+    params:
+        settings=lambda w: settings(study.backbone_params(w.dataset, w.backbone)),
+        version=step_version("pretrained"),
     shell:
-        "{python} -m scripts.pretrained --pool {input.pool} --root {resources.images:q} --params {params.settings:q}"
-        " --device {device} --out {output.weights} --record {output.record} > {log} 2>&1"
+        "python -m scripts.pretrained --pool {input.pool} --root {resources.images:q} --params {params.settings:q}"
+        " --device {resources.device} --out {output.weights} --record {output.record} > {log} 2>&1"
 
 
 rule embed_pool:
     input:
         pool=POOL_FILES,
-        weights=PRETRAINED + "weights.safetensors",
+        weights=f"{PRETRAINED}weights.safetensors",
     output:
-        embeddings=PRETRAINED + "embeddings.npy",
-        record=PRETRAINED + "embeddings.json",
-    params:
-        settings=lambda w: settings(study.reading_params(w.dataset, w.backbone)),
-        version=step_version("score"),
+        embeddings=f"{PRETRAINED}embeddings.npy",
+        record=f"{PRETRAINED}embeddings.json",
     log:
         log_of(PRETRAINED, "embed_pool"),
+    conda:
+        ENVIRONMENT
     threads: study.config.threads.heavy
     resources:
+        device=device,
         images=images_root,
         score_batch=lambda w: dataset_of(w).score_batch,
         mem_mb=16000,
         runtime=240,
-    conda:
-        ENVIRONMENT
+    params:
+        settings=lambda w: settings(study.reading_params(w.dataset, w.backbone)),
+        version=step_version("score"),
     shell:
-        "{python} -m scripts.score --pool {input.pool} --root {resources.images:q} --weights {input.weights}"
-        " --params {params.settings:q} --batch-size {resources.score_batch} --device {device}"
+        "python -m scripts.score --pool {input.pool} --root {resources.images:q} --weights {input.weights}"
+        " --params {params.settings:q} --batch-size {resources.score_batch} --device {resources.device}"
         " --embeddings {output.embeddings} --record {output.record} > {log} 2>&1"
-
-
-def objective_named(wildcards):
-    """Return the objective that a path names; methods that share it share the head's losses."""
-    for method in study.config.methods:
-        if study.objective(method) == wildcards.objective:
-            return study.objective_params(method)
-    raise WorkflowError(f"no method of the configuration has the objective {wildcards.objective!r}")
 
 
 rule head:
     input:
         pool=POOL_FILES,
-        embeddings=PRETRAINED + "embeddings.npy",
+        embeddings=f"{PRETRAINED}embeddings.npy",
     output:
-        head=HEAD + "head.safetensors",
-        losses=HEAD + "losses.npy",
-    params:
-        settings=lambda w: settings(
-            study.head_params(w.dataset, w.backbone, w.head, objective_named(w), int(w.seed))
-        ),
-        code=code_digest("scripts/head.py"),
+        head=f"{HEAD}head.safetensors",
+        losses=f"{HEAD}losses.npy",
     log:
         log_of(HEAD, "head"),
+    conda:
+        ENVIRONMENT
     threads: study.config.threads.light
     resources:
         mem_mb=8000,
         runtime=30,
-    conda:
-        ENVIRONMENT
+    params:
+        settings=lambda w: settings(study.head_params(w.dataset, w.backbone, w.head, objective_named(w), int(w.seed))),
+        code=code_digest("scripts/head.py"),
     shell:
-        "{python} -m scripts.head --pool {input.pool} --embeddings {input.embeddings} --params {params.settings:q}"
+        "python -m scripts.head --pool {input.pool} --embeddings {input.embeddings} --params {params.settings:q}"
         " --head {output.head} --losses {output.losses} > {log} 2>&1"

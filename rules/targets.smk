@@ -1,34 +1,10 @@
-"""What people type: exhibits by name, groups of them, and the checks before anything starts."""
-
-from collections import Counter
-
-from snakemake.logging import logger
-
-from vecaf.data.sources import root_problem
-
-# Exhibits with an implementation, by the rule that makes them; the others are named in the notice below.
-REPORTED = {"table1": "table"}
-
-
-def made(kind):
-    """Return the files of every exhibit of a kind that can be made today."""
-    endings = {"table": ("csv", "md", "tex"), "figure": ("png", "pdf", "csv")}[kind]
-    names = [name for name in study.exhibits(kind) if name in REPORTED]
-    return [f"{root}/{kind}s/{name}.{ending}" for name in names for ending in endings]
+"""What people type beside files: exhibits by name, and groups of them."""
 
 
 localrules:
-    all,
     all_tables,
     table1,
     cells,
-
-
-rule all:
-    default_target: True
-    input:
-        made("table"),
-        made("figure"),
 
 
 rule all_tables:
@@ -38,43 +14,10 @@ rule all_tables:
 
 rule table1:
     input:
-        multiext(root + "/tables/table1", ".csv", ".md", ".tex"),
+        multiext(f"{root}/tables/table1", ".csv", ".md", ".tex"),
 
 
 # Every cell of the configuration that can run, whether or not an exhibit that shows it can be drawn yet.
 rule cells:
     input:
-        [in_cell(CELL + "metrics.json", cell) for cell in study.runnable()],
-
-
-def notice():
-    """Say once what the grid holds that has no implementation yet, with the cells it leaves out."""
-    left_out = Counter(study.missing(cell.dataset, cell.method) for cell in study.cells())
-    missing = [f"{reason} ({count} cells)" for reason, count in left_out.items() if reason]
-    exhibits = [name for name in study.exhibits() if name not in REPORTED]
-    if exhibits:
-        missing.append("the exhibits " + ", ".join(exhibits))
-    if missing:
-        logger.warning(
-            "Not implemented yet and left out; tables say “not implemented” in these places:\n  "
-            + "\n  ".join(missing)
-        )
-
-
-if workflow.is_main_process:
-    notice()
-
-
-def check_requested():
-    """Report every dataset root that the requested jobs miss, together, before the first job starts."""
-    wanted = {}
-    for job in workflow.dag.needrun_jobs():
-        if hasattr(job.resources, "images"):
-            wanted.setdefault(job.wildcards.dataset, job.rule.name)
-    problems = [
-        f"datasets.{name}: {problem}"
-        for name in sorted(wanted)
-        if (problem := root_problem(study.dataset(name).source, study.dataset(name).root))
-    ]
-    if problems:
-        raise WorkflowError("\n  ".join(["the requested targets miss data:", *problems]))
+        [in_cell(f"{CELL}metrics.json", cell) for cell in study.runnable()],

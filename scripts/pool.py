@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from vecaf.data import pool, sources
-
 from vecaf import artifacts, command
+from vecaf.data import pool, sources
 
 
 def main(argv: list[str]) -> str:
@@ -26,7 +25,8 @@ def main(argv: list[str]) -> str:
     artifacts.write_array(args.images, images)
     artifacts.write_table(args.index, index)
     artifacts.write_json(args.meta, meta)
-    return f"{params['dataset']}: {meta['pool_size']} pool and {meta['test_size']} test images, {len(meta['classes'])} classes"
+    counts = f"{meta['pool_size']} pool and {meta['test_size']} test images, {len(meta['classes'])} classes"
+    return f"{params['dataset']}: {counts}"
 
 
 if __name__ == "__main__":

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
+from vecaf import artifacts, command
 from vecaf.data.images import Images
 from vecaf.data.transforms import EvalTransform
 from vecaf.models import backbone
-from vecaf.training import score
-
-from vecaf import artifacts, command
+from vecaf.models.head import resolve_objective
 from vecaf.provenance import Stage
+from vecaf.training import score
 
 
 def main(argv: list[str]) -> str:
@@ -25,7 +25,7 @@ def main(argv: list[str]) -> str:
     args = parser.parse_args(argv)
     params, device = args.params, command.torch_device(args.device)
 
-    with Stage("score") as stage:
+    with Stage("score", device) as stage:
         pool = Images.open(*args.pool, split="pool", root=args.root)
         classes = artifacts.read_json(args.pool[2])["classes"]
         state = artifacts.read_weights(args.weights)
@@ -43,7 +43,7 @@ def main(argv: list[str]) -> str:
                 transform,
                 device=device,
                 batch_size=args.batch_size,
-                objective=score.resolve(params["objective"], classes) if args.losses else None,
+                objective=resolve_objective(params["objective"], classes) if args.losses else None,
                 embeddings=embeddings,
             )
         if args.losses:

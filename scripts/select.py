@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from vecaf import artifacts, command, selection
 from vecaf.provenance import Stage
 from vecaf.ratio import subset_size
@@ -28,12 +30,13 @@ def main(argv: list[str]) -> str:
             labels=index["label"].to_numpy("int64"),
             embeddings=artifacts.read_array(args.embeddings) if args.embeddings else None,
             losses=artifacts.read_array(args.losses) if args.losses else None,
-            labelled=artifacts.read_table(args.previous)["id"].to_numpy("int64") if args.previous else None,
+            labelled=artifacts.read_table(args.previous)["id"].to_numpy("int64") if args.previous else np.empty(0, int),
             loop=params["loop"],
+            device=args.device,
         )
         selector = selection.build(params["selector"], params["params"])
         k = subset_size(params["ratio"], len(index))
-        ids, diagnostics = selection.choose(selector, inputs, k, params["seeds"], device=args.device)
+        ids, diagnostics = selection.choose(selector, inputs, k, params["seeds"])
     record = {
         "selector": params["selector"],
         "loop": params["loop"],

@@ -138,7 +138,8 @@ class Study(Grid):
     def evaluate_params(self, cell: Cell) -> dict[str, Any]:
         params = self.score_params(cell)
         params.pop("dtype")
-        return params | {"cell": asdict(cell), "resolved": self.resolved(cell), "digest": self.digest(cell)}
+        readings = self.readings(cell.method, cell.schedule)
+        return params | {"cell": asdict(cell), "resolved": self.resolved(cell), "readings": readings}
 
     # --- what a cell is, in full -------------------------------------------------------------------------------
 

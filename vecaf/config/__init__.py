@@ -35,9 +35,9 @@ def load(raw: dict[str, Any]) -> Config:
     except ValidationError as error:
         problems += _readable(error)
         # Values that parse are still checked against one another, so that one run shows every mistake.
-        config = _salvage(data, error)
+        config = _salvage(data)
     if config is not None:
-        problems += list(contradictions(config))
+        problems += [problem for problem in contradictions(config) if _UNNAMED not in problem]
     if problems:
         raise ConfigError(_list(dict.fromkeys(problems)))
     return config
@@ -90,26 +90,34 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
     return [model for argument in getattr(annotation, "__args__", ()) for model in _models_in(argument)]
 
 
-def _salvage(data: dict[str, Any], error: ValidationError) -> Config | None:
-    """Return the configuration without its broken leaves, for the checks between values; None if too little is left."""
+# Stand in for values that are missing or broken while the others are checked against one another.
+_STAND_INS: dict[str, Any] = {"batches": 10**9, "width": 1, "seeds": [0], "blocks": [], "datasets": {}, "methods": []}
+_UNNAMED = "\0"  # any other stand-in; a problem that mentions it says nothing new
+
+
+def _salvage(data: dict[str, Any]) -> Config | None:
+    """Return the configuration with stand-ins for its broken values, or None if its shape is beyond that."""
     left = copy.deepcopy(data)
-    for item in error.errors():
-        node, path = left, [part for part in item["loc"]]
-        for part in path[:-1]:
-            if (isinstance(node, dict) and part in node) or (
-                isinstance(node, list) and isinstance(part, int) and part < len(node)
-            ):
-                node = node[part]
-            else:
-                break  # a union branch of pydantic's, not a key
-        if isinstance(node, dict):
-            node.pop(path[-1], None)
-        elif isinstance(node, list) and isinstance(path[-1], int) and path[-1] < len(node):
-            return None
-    try:
-        return Config.model_validate(left)
-    except ValidationError:
-        return None
+    for _ in range(4):  # a broken value first becomes a missing one
+        try:
+            return Config.model_validate(left)
+        except ValidationError as error:
+            for item in error.errors():
+                _mend(left, item["loc"], item["type"] == "missing")
+    return None
+
+
+def _mend(node: Any, path: tuple[Any, ...], missing: bool) -> None:
+    for part in path[:-1]:
+        if not isinstance(node, dict | list) or (isinstance(node, dict) and part not in node):
+            return  # a union branch of pydantic's, not a key
+        node = node[part]
+    if isinstance(node, list):
+        node[path[-1]] = _UNNAMED
+    elif isinstance(node, dict) and missing:
+        node[path[-1]] = _STAND_INS.get(path[-1], _UNNAMED)
+    elif isinstance(node, dict):
+        node.pop(path[-1], None)
 
 
 def schema() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Contradictions between values that are valid one by one: unknown names, impossible sizes, shares that do not add up."""
+"""Contradictions between values that are valid one by one: unknown names, impossible sizes, wrong sums."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ def contradictions(config: Config) -> Iterator[str]:
         yield from _check_turns(f"schedules.{name}", turns, selectors)
     for name, method in config.methods.items():
         if method.selector is None:
-            yield f"methods.{name}.selector: missing; one of {', '.join(sorted(selectors))}, or `extends` another method"
+            known = ", ".join(sorted(selectors))
+            yield f"methods.{name}.selector: missing; one of {known}, or `extends` another method"
         elif method.selector not in selectors:
             yield unknown(f"methods.{name}.selector", method.selector, selectors)
         for schedule, turns in method.schedules.items():
@@ -123,7 +124,8 @@ def _check_block(key: str, block: Block, config: Config):
             if not 0 < ratio_of(ratio) <= 1:
                 yield f"{key}.datasets.{name}: ratio {ratio!r} is outside (0pct, 100pct]"
             elif dataset.pool_size and subset_size(ratio, dataset.pool_size) < 1:
-                yield f"{key}.datasets.{name}: {ratio} of {dataset.pool_size} images gives K = 0; K must be in 1..{dataset.pool_size}"
+                size = dataset.pool_size
+                yield f"{key}.datasets.{name}: {ratio} of {size} images gives K = 0; K must be in 1..{size}"
         for schedule in block.schedules:
             for method in block.methods:
                 own = config.methods[method].schedules if method in config.methods else {}

@@ -132,4 +132,4 @@ def _spoken(name: str) -> str:
 
 
 def _article(word: str) -> str:
-    return "an" if word[:1] in "aeiou" else "a"
+    return "an" if word[:1] in "aeiou" and not word.startswith(("one", "uni", "eu")) else "a"

@@ -1,0 +1,49 @@
+"""What is said before anything starts: what has no implementation yet, and data that the requested targets miss."""
+
+from collections import Counter
+
+from snakemake.logging import logger
+
+from vecaf.data.sources import root_problem
+
+# Exhibits with an implementation, by the rule that makes them; the others are named in the notice below.
+REPORTED = {"table1": "table"}
+
+
+def made(kind):
+    """Return the files of every exhibit of a kind that can be made today."""
+    endings = {"table": ("csv", "md", "tex"), "figure": ("png", "pdf", "csv")}[kind]
+    names = [name for name in study.exhibits(kind) if name in REPORTED]
+    return [f"{root}/{kind}s/{name}.{ending}" for name in names for ending in endings]
+
+
+def notice():
+    """Say once what the grid holds that has no implementation yet, with the cells it leaves out."""
+    left_out = Counter(study.missing(cell.dataset, cell.method) for cell in study.cells())
+    missing = [f"{reason} ({count} cells)" for reason, count in left_out.items() if reason]
+    exhibits = [name for name in study.exhibits() if name not in REPORTED]
+    if exhibits:
+        missing.append("the exhibits " + ", ".join(exhibits))
+    if missing:
+        logger.warning(
+            "Not implemented yet and left out; tables say “not implemented” in these places:\n  " + "\n  ".join(missing)
+        )
+
+
+if workflow.is_main_process:
+    notice()
+
+
+def check_requested():
+    """Report every dataset root that the requested jobs miss, together, before the first job starts."""
+    wanted = {}
+    for job in workflow.dag.needrun_jobs():
+        if hasattr(job.resources, "images"):
+            wanted.setdefault(job.wildcards.dataset, job.rule.name)
+    problems = [
+        f"datasets.{name}: {problem}"
+        for name in sorted(wanted)
+        if (problem := root_problem(study.dataset(name).source, study.dataset(name).root))
+    ]
+    if problems:
+        raise WorkflowError("\n  ".join(["the requested targets miss data:", *problems]))

@@ -1,0 +1,169 @@
+"""Which files each job reads, and which parameters stand behind them. Functions only; rules are in the other files."""
+
+from functools import cache
+
+
+def named(items):
+    """Return `--name file …` for the inputs a job has: optional inputs need no empty flags."""
+    return " ".join(f"--{name} {item}" for name, item in items.items())
+
+
+def text_file(cell):
+    return TEXT.format(
+        dataset=cell.dataset,
+        captioner=study.captioner(cell.dataset, cell.method),
+        encoder=study.encoder(cell.dataset, cell.method),
+        prompt=study.prompt(cell.method),
+    )
+
+
+def head_files(cell):
+    return HEAD.format(
+        **vars(cell), head=study.head(cell.method, cell.schedule), objective=study.objective(cell.method)
+    )
+
+
+def plain_embeddings(cell, loop):
+    """Return the embeddings that loop's selection starts from, before any augmentation."""
+    return in_cell(f"{PRETRAINED}embeddings.npy" if loop == 1 else f"{LOOP}embeddings.npy", cell, loop=loop)
+
+
+def selection_folder(cell, loop):
+    if loop == 1:
+        return in_cell(FIRST, cell, selection=study.first_selection(cell))
+    return in_cell(LOOP, cell, loop=loop)
+
+
+def selection_inputs(cell, loop):
+    """Return exactly what the selector of one loop declares, and nothing else."""
+    needs = study.needs(cell.method, cell.schedule, loop)
+    inputs = {"index": in_cell(f"{POOL}index.parquet", cell)}
+    if "embeddings" in needs:
+        if not study.augments_pool(cell.method, loop):
+            inputs["embeddings"] = plain_embeddings(cell, loop)
+        elif loop == 1:
+            inputs["embeddings"] = in_cell(AUGMENTED, cell, augmentation=study.first_augmentation(cell))
+        else:
+            inputs["embeddings"] = in_cell(f"{LOOP}augmented.npy", cell, loop=loop)
+    if "losses" in needs:
+        inputs["losses"] = (head_files(cell) if loop == 1 else in_cell(LOOP, cell, loop=loop)) + "losses.npy"
+    if loop > 1:
+        inputs["previous"] = selection_folder(cell, loop - 1) + "selection.parquet"
+    return inputs
+
+
+@cache
+def first_cells(dataset, backbone):
+    """Return which method and schedule each shared loop-1 name of a dataset and backbone stands for."""
+    names = {}
+    for method in study.config.methods:
+        if study.missing(dataset, method):
+            continue
+        for schedule in study.config.schedules:
+            cell = Cell(dataset, backbone, method, "100pct", schedule, 0)
+            names.setdefault(study.first_selection(cell), (method, schedule))
+            if study.augments_pool(method, 1):
+                names.setdefault(study.first_augmentation(cell), (method, schedule))
+    return names
+
+
+def first_cell(wildcards):
+    """Return one cell that a shared loop-1 file serves."""
+    name = wildcards.selection if hasattr(wildcards, "selection") else wildcards.augmentation
+    try:
+        method, schedule = first_cells(wildcards.dataset, wildcards.backbone)[name]
+    except KeyError:
+        raise WorkflowError(f"no method of the configuration makes the loop-1 selection {name}") from None
+    ratio, seed = getattr(wildcards, "ratio", "100pct"), int(getattr(wildcards, "seed", 0))
+    return Cell(wildcards.dataset, wildcards.backbone, method, ratio, schedule, seed)
+
+
+def objective_named(wildcards):
+    """Return the objective that a path names; methods that share it share the head's losses."""
+    for method in study.config.methods:
+        if study.objective(method) == wildcards.objective:
+            return study.objective_params(method)
+    raise WorkflowError(f"no method of the configuration has the objective {wildcards.objective!r}")
+
+
+def lineage(cell, loop):
+    """Return a digest of everything behind a selection except the weights it read.
+
+    finetune takes its selection as `ancient`: a fresh clone's file times must not retrain a study. What may change
+    the ids is therefore told here, as parameters and code.
+    """
+    needs = study.needs(cell.method, cell.schedule, loop)
+    behind = [study.pool_params(cell.dataset), study.selection_params(cell, loop), selector_code(cell, loop)]
+    if "losses" in needs and loop == 1:
+        head = study.head(cell.method, cell.schedule)
+        objective = study.objective_params(cell.method)
+        behind.append(study.head_params(cell.dataset, cell.backbone, head, objective, cell.seed))
+        behind.append(code_digest("scripts/head.py"))
+    if needs & {"embeddings", "losses"}:
+        behind += [study.score_params(cell), step_version("score")]
+    if study.augments_pool(cell.method, loop):
+        behind += [study.augment_params(cell), code_digest("scripts/augment.py"), text_lineage(cell)]
+    return artifacts.digest(behind)
+
+
+def text_lineage(cell):
+    captioner, encoder = study.captioner(cell.dataset, cell.method), study.encoder(cell.dataset, cell.method)
+    captions = [study.caption_params(cell.dataset, captioner), step_version("caption")]
+    return [*captions, study.text_params(cell.dataset, encoder, study.prompt(cell.method)), step_version("embed_text")]
+
+
+def finetune_inputs(cell, loop):
+    first = 1 if study.method(cell.method).accumulate else loop
+    inputs = {
+        "pool": [in_cell(path, cell) for path in POOL_FILES],
+        "selection": [ancient(selection_folder(cell, l) + "selection.parquet") for l in range(first, loop + 1)],
+    }
+    if loop == 1:
+        inputs["weights"] = [in_cell(f"{PRETRAINED}weights.safetensors", cell), head_files(cell) + "head.safetensors"]
+    else:
+        before = in_cell(LOOP, cell, loop=loop - 1)
+        inputs["weights"] = before + "weights.safetensors"
+        inputs["batches"] = before + "batches.parquet"
+        inputs["curve"] = before + "curve.parquet"
+        inputs["history"] = before + "finetune.json"
+        if study.training(cell.dataset, cell.method)["optimizer_state"] == "carry":
+            inputs["optimizer"] = before + "optimizer.safetensors"
+    if study.augments_training(cell.method):
+        inputs["embeddings"] = plain_embeddings(cell, loop)
+        inputs["text"] = text_file(cell)
+    return inputs
+
+
+def last_loop(wildcards):
+    cell, _ = has_loop(wildcards)
+    return cell, study.loops(cell.method, cell.schedule)
+
+
+def before_last(wildcards):
+    cell, loop = has_loop(wildcards)
+    if loop >= (loops := study.loops(cell.method, cell.schedule)):
+        raise WorkflowError(
+            f"loop {loops} of {cell} is its last: its weights are {in_cell(CELL, cell)}weights.safetensors"
+        )
+    return cell, loop
+
+
+def selections(wildcards):
+    cell, loops = last_loop(wildcards)
+    return [selection_folder(cell, loop) + "selection.json" for loop in range(1, loops + 1)]
+
+
+def scorings(wildcards):
+    """Return the records of the pool scorings that a cell's later loops asked for."""
+    cell, loops = last_loop(wildcards)
+    read = [
+        loop
+        for loop in range(2, loops + 1)
+        if study.needs(cell.method, cell.schedule, loop) & {"embeddings", "losses", "logits"}
+        or study.augments_training(cell.method)
+    ]
+    return [in_cell(f"{LOOP}score.json", cell, loop=loop) for loop in read]
+
+
+def metrics_of(exhibit):
+    return [in_cell(f"{CELL}metrics.json", cell) for cell in study.runnable(exhibit)]

@@ -1,0 +1,129 @@
+"""Evaluate the final weights of a cell on the whole test set and write its metrics with their provenance."""
+
+from pathlib import Path
+
+from vecaf import artifacts, command
+from vecaf.data.images import Images
+from vecaf.data.transforms import EvalTransform
+from vecaf.errors import ArtifactError
+from vecaf.models import backbone, head
+from vecaf.provenance import Stage, cell_provenance
+from vecaf.reporting.metrics import cell_metrics, check_metrics, cost
+from vecaf.training import evaluate
+
+
+def main(argv: list[str]) -> str:
+    parser = command.parser(__doc__, "backbone, input_size, eval_transform, objective, cell, resolved, readings")
+    command.pool_arguments(parser)
+    command.device_argument(parser)
+    parser.add_argument("--weights", type=Path, required=True, help="final weights")
+    parser.add_argument("--history", type=Path, required=True, help="record of all finetuning loops")
+    parser.add_argument("--pretrained", type=Path, required=True, help="record of the pretrained weights")
+    parser.add_argument("--selections", type=Path, nargs="+", required=True, help="records of the loops' selections")
+    parser.add_argument("--scorings", type=Path, nargs="*", default=[], help="records of the pool's scorings")
+    parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--metrics", type=Path, required=True, help="output: JSON")
+    parser.add_argument("--predictions", type=Path, required=True, help="output: Parquet, one row per test image")
+    args = parser.parse_args(argv)
+    params, device = args.params, command.torch_device(args.device)
+    import pandas as pd
+
+    with Stage("evaluate", device) as stage:
+        classes = artifacts.read_json(args.pool[2])["classes"]
+        test = Images.open(*args.pool, split="test", root=args.root)
+        state = artifacts.read_weights(args.weights)
+        model = backbone.build(params["backbone"], len(classes), input_size=params["input_size"], state=state)
+        transform = EvalTransform(
+            params["input_size"], params["eval_transform"], **backbone.data_config(params["backbone"])
+        )
+        found = evaluate.evaluate(
+            model.to(device),
+            test,
+            transform,
+            device=device,
+            batch_size=args.batch_size,
+            objective=head.resolve_objective(params["objective"], classes),
+        )
+    records = read_records(args, params)
+    measured = found.metrics | {"per_class": dict(zip(classes, found.metrics["per_class"], strict=True))}
+    metrics = cell_metrics(params["cell"], measured, costs(records, stage.record), provenance(args, records, stage))
+    check_metrics(metrics, args.metrics)
+
+    table = {"id": test.ids, "label": test.labels, "prediction": found.predictions, "confidence": found.confidence}
+    if found.target is not None:
+        table["target_probability"] = found.target
+    artifacts.write_table(args.predictions, pd.DataFrame(table))
+    artifacts.write_json(args.metrics, metrics)
+    cell = "/".join(str(value) for value in params["cell"].values())
+    return f"{cell}: top-1 {found.metrics['top1']:.4f} on {found.metrics['n']} images"
+
+
+def read_records(args, params: dict) -> dict:
+    """Return the records of all stages; raises ArtifactError when selection and training do not belong together."""
+    loops = artifacts.read_json(args.history)["loops"]
+    selections = [artifacts.read_json(file) for file in args.selections]
+    for loop, (trained, selected) in enumerate(zip(loops, selections, strict=True), start=1):
+        if trained["ids_hash"] != selected["ids_hash"] and not params["resolved"]["finetune"][0]["accumulate"]:
+            raise ArtifactError(
+                f"loop {loop} was trained on other ids than {args.selections[loop - 1].parent} holds now; "
+                f"train it again: snakemake -R finetune finetune_last -- {args.metrics}"
+            )
+    scorings = {int(file.parent.name.removeprefix("loop")): artifacts.read_json(file) for file in args.scorings}
+    return {
+        "finetune": loops,
+        "select": selections,
+        "score": scorings,
+        "pretrained": artifacts.read_json(args.pretrained),
+    }
+
+
+def costs(records: dict, evaluation: dict) -> dict:
+    """Return seconds per stage, over all loops and for each; looking at the curve is no training."""
+    loops = []
+    for number, (trained, selected) in enumerate(zip(records["finetune"], records["select"], strict=True), start=1):
+        seconds = {
+            "select": selected["stage"]["seconds"],
+            "finetune": trained["stage"]["training_seconds"],
+            "curve": trained["stage"]["monitor_seconds"],
+        }
+        if number in records["score"]:
+            seconds["score"] = records["score"][number]["stage"]["seconds"]
+        loops.append(seconds)
+    batches = sum(trained["batches"] for trained in records["finetune"])
+    return cost(batches, loops, {"evaluate": evaluation["seconds"]})
+
+
+def provenance(args, records: dict, evaluation: Stage) -> dict:
+    """Return what the numbers rest on: parameters, seeds, hashes, machines and multiply-accumulates of each stage."""
+    params, macs = args.params, records["pretrained"]["info"]["macs_per_image"]
+    stages = {"pretrained": records["pretrained"]["stage"]}
+    seeds, ids = {}, {}
+    for trained, selected in zip(records["finetune"], records["select"], strict=True):
+        loop = trained["loop"]
+        drawn = trained["batches"] * trained["recipe"]["batch_size"]
+        stages[f"loop{loop}/select"] = selected["stage"]
+        # A training step is counted as three forward passes: forward, and twice that backward.
+        stages[f"loop{loop}/finetune"] = trained["stage"] | {"macs": 3 * macs * drawn}
+        ids[f"loop{loop}"] = trained["ids_hash"]
+        if loop in records["score"]:
+            stages[f"loop{loop}/score"] = records["score"][loop]["stage"] | {"macs": macs * selected["pool_size"]}
+        for name, seed in params["resolved"]["finetune"][loop - 1]["seeds"].items():
+            seeds[f"loop{loop}/{name}"] = seed
+        for name, seed in params["resolved"]["selection"][loop - 1]["seeds"].items():
+            seeds[f"loop{loop}/{name}"] = seed
+    images = len(artifacts.read_table(args.pool[0], columns=["split"]).query("split == 'test'"))
+    stages["evaluate"] = evaluation.record | {"macs": macs * images}
+    return cell_provenance(
+        parameters=params["resolved"],
+        readings=params["readings"],
+        stages=stages,
+        seeds=seeds,
+        weights={"pretrained": records["pretrained"]["hash"], "final": artifacts.file_hash(args.weights)},
+        ids=ids,
+        selection=[selected["diagnostics"] for selected in records["select"]],
+        pretrained=records["pretrained"]["info"],
+    )
+
+
+if __name__ == "__main__":
+    command.run(main)
