@@ -49,7 +49,7 @@ def augment_pool(
     chunks = [slice(start, min(start + CHUNK, size)) for start in range(0, size, CHUNK)]
 
     def read(rows):
-        e, t = (torch.from_numpy(np.asarray(array[rows], dtype=np.float32)) for array in (embeddings, text))
+        e, t = (torch.tensor(np.asarray(array[rows], dtype=np.float32)) for array in (embeddings, text))
         return e, project(t, e)
 
     cosine = torch.cat([cosines(*read(rows)) for rows in chunks])
