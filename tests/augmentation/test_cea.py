@@ -75,6 +75,12 @@ def test_a_step_times_attention_of_one_arrives_at_the_text():
     torch.testing.assert_close(cea.augment(rows(0), rows(1), torch.full((8,), 4.0), 0.25), rows(1))
 
 
+def test_each_row_has_its_own_attention():
+    e, t = rows(0, 3), rows(1, 3)
+    moved = cea.augment(e, t, torch.tensor([0.0, 1.0, 0.5]), 1.0)
+    torch.testing.assert_close(moved, torch.stack([e[0], t[1], (e[2] + t[2]) / 2]), rtol=0, atol=1e-5)
+
+
 def test_the_released_step_overshoots():
     e, t = rows(0), rows(1)
     torch.testing.assert_close(cea.augment(e, t, torch.ones(8), 1.2), -0.2 * e + 1.2 * t)
@@ -90,6 +96,38 @@ def test_a_pool_by_hand(images, text):
     assert diagnostics["attention_max"] == pytest.approx(alpha.max(), rel=1e-5)
     shift = np.linalg.norm(wanted - images, axis=1) / np.linalg.norm(images, axis=1)
     assert diagnostics["relative_shift"] == pytest.approx(shift.mean(), rel=1e-5)
+
+
+def direct(embeddings, text, readings, seed):
+    """Equations 8 and 9 in float64 over the whole pool at once."""
+    e = torch.from_numpy(embeddings)
+    t = projection.fit(text, embeddings, readings, seed)(torch.from_numpy(text), e).double().numpy()
+    e = embeddings.astype(np.float64)
+    cosine = (e * t).sum(axis=1) / np.linalg.norm(e, axis=1) / np.linalg.norm(t, axis=1)
+    alpha = np.exp(cosine) / np.exp(cosine).sum()
+    alpha = {"literal": alpha, "relative": alpha * len(e), "unit": np.ones(len(e))}[readings.attention]
+    return e - readings.step * alpha[:, None] * (e - t), cosine, alpha
+
+
+@pytest.mark.parametrize("how", ["orthogonal", "ridge", "pca"])
+@pytest.mark.parametrize("kind", ["literal", "relative", "unit"])
+def test_a_pool_in_chunks_is_one_direct_computation(images, monkeypatch, how, kind):
+    wide = np.random.default_rng(2).normal(size=(50, 12)).astype(np.float32)
+    readings = Readings(attention=kind, step=0.7, projection=how)
+    wanted, cosine, alpha = direct(images, wide, readings, 7)
+    monkeypatch.setattr(cea, "CHUNK", 10)
+    monkeypatch.setattr(projection, "CHUNK", 7)
+    out = np.zeros_like(images)
+    log = cea.augment_pool(images, wide, readings, 7, out)
+    np.testing.assert_allclose(out, wanted, rtol=1e-4, atol=1e-4)
+    shift = np.linalg.norm(wanted - images, axis=1) / np.linalg.norm(images, axis=1)
+    numbers = {
+        "cosine_mean": cosine.mean(),
+        "attention_min": alpha.min(),
+        "attention_max": alpha.max(),
+        "relative_shift": shift.mean(),
+    }
+    assert log == pytest.approx(numbers, rel=1e-3, abs=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["orthogonal", "identity", "ridge", "pca"])

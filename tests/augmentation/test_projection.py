@@ -76,6 +76,12 @@ def test_ridge_finds_a_linear_map():
     np.testing.assert_allclose(found, images, atol=1e-3)
 
 
+def test_a_strong_penalty_leaves_the_mean_image():
+    text, images = draw(6, 6)
+    found = project(text, images, "ridge", ridge_penalty=1e9)
+    np.testing.assert_allclose(found, np.broadcast_to(images.mean(axis=0), images.shape), atol=1e-4)
+
+
 def test_ridge_on_captions_without_variety_is_the_mean_image():
     text, images = draw(6, 6)
     found = project(np.ones_like(text), images, "ridge")
@@ -105,3 +111,23 @@ def test_a_caption_of_zeros_stays_finite(kind):
     text[4] = 0
     images[5] = 0
     assert torch.isfinite(project(text, images, kind)).all()
+
+
+@pytest.mark.parametrize("kind", ["orthogonal", "ridge", "pca", "identity"])
+def test_missing_captions_are_counted(kind):
+    text, images = draw(8, 8)
+    with pytest.raises(DataError, match="59 caption embeddings for 60 images"):
+        project(text[1:], images, kind)
+
+
+@pytest.mark.parametrize("kind", ["orthogonal", "ridge", "pca"])
+def test_fitting_on_mapped_chunks_of_half_precision(kind, monkeypatch, tmp_path):
+    text, images = (array.astype(np.float16) for array in draw(5, 7))
+    rows = [torch.from_numpy(array.astype(np.float32)) for array in (text, images)]
+    whole = project(*(row.numpy() for row in rows), kind)
+    for name, array in (("text", text), ("images", images)):
+        np.save(tmp_path / f"{name}.npy", array)
+    mapped = [np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in ("text", "images")]
+    monkeypatch.setattr(projection, "CHUNK", 4)
+    part = projection.fit(*mapped, Readings(projection=kind), 7)(*rows)
+    torch.testing.assert_close(part, whole, rtol=1e-4, atol=1e-4)

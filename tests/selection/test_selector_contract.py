@@ -99,7 +99,9 @@ def test_duplicates_in_the_pool(name, inputs, duplicates):
 def test_embeddings_of_zero_are_no_accident(name, inputs):
     embeddings = np.zeros_like(inputs.embeddings)
     k = some(name, inputs)
-    assert len(np.unique(choose(name, replace(inputs, embeddings=embeddings), k)[0])) == k
+    ids, diagnostics = choose(name, replace(inputs, embeddings=embeddings), k)
+    assert len(np.unique(ids)) == k
+    json.dumps(diagnostics, allow_nan=False)
 
 
 @everyone
