@@ -107,6 +107,23 @@ def test_the_matched_mean_averages_matched_centroids():
     assert (unmatched * one).sum(dim=1).mean() < 0.9
 
 
+@pytest.mark.parametrize("rho", [0.0, 0.3, 0.9])
+def test_the_matched_step_by_a_loop(rho):
+    """The covariance is scaled to a mean eigenvalue of one, then mixed with the identity."""
+    one = ensemble(1, 15, 4)[0]
+    members = [one] + [normalize(one + 0.3 * noise, dim=1) for noise in ensemble(4, 15, 4, 1)]
+    pairs = [debiasing.match(one, member) for member in members]
+    theta = np.stack([member[p].double().numpy() for member, p in zip(members, pairs, strict=True)])
+    mu = theta.mean(axis=0)
+    sigma = sum(np.outer(row, row) for member in theta for row in member - mu) / (5 * 15)
+    shrunk = (1 - rho) * sigma / (np.trace(sigma) / 4) + rho * np.eye(4)
+    wanted = theta[0] - (theta[0] - mu) @ np.linalg.inv(shrunk)
+    wanted /= np.linalg.norm(wanted, axis=1, keepdims=True)
+    _, centroids, log = debiasing.combine(members, [0.0] * 5, "matched", rho)
+    np.testing.assert_allclose(centroids.numpy(), wanted, atol=1e-5)
+    assert log["condition"] == pytest.approx(np.linalg.cond(shrunk), rel=1e-6)
+
+
 def test_full_shrinkage_is_the_matched_mean():
     members = ensemble(5, 20, 6)
     mean, shrunk, partly = (

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from pools import SEEDS, make_inputs
+from pools import SEEDS, make_inputs, permuted
 
 from vecaf import selection
 from vecaf.errors import SelectionError
@@ -28,6 +28,14 @@ def test_top_k_breaks_ties_by_the_lowest_id(inputs):
     losses[-1] = 2
     ids, _ = choose("top_k_loss", replace(inputs, losses=losses), 4)
     np.testing.assert_array_equal(ids, [*inputs.ids[:3], inputs.ids[-1]])
+
+
+def test_ties_do_not_depend_on_the_order_of_rows():
+    pool = make_inputs(size=400)
+    order = np.random.default_rng(2).permutation(400)
+    losses = np.repeat(np.float32([1, 2, 3, 4]), 100)[order]
+    shuffled = replace(permuted(pool, order), losses=losses)
+    np.testing.assert_array_equal(choose("top_k_loss", shuffled, 150)[0], [*pool.ids[200:250], *pool.ids[300:]])
 
 
 def test_top_k_in_a_first_loop_that_ignores_its_losses(inputs):

@@ -178,4 +178,4 @@ def test_cuda_without_a_gpu_says_so(inputs, monkeypatch):
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SelectionError, match="no GPU is visible"):
-        selection.choose(quick("activeft"), inputs, 3, SEEDS, device="cuda")
+        choose("activeft", replace(inputs, device="cuda"), 3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
@@ -110,20 +110,15 @@ def build(name: str, params: Mapping[str, Any] | None = None) -> Selector:
         raise SelectionError(f"parameters of {name}: {'; '.join(lines)}") from error
 
 
-def choose(
-    selector: Selector, inputs: Inputs, k: int, seeds: Mapping[str, int], device: str | None = None
-) -> tuple[np.ndarray, dict[str, Any]]:
+def choose(selector: Selector, inputs: Inputs, k: int, seeds: Mapping[str, int]) -> tuple[np.ndarray, dict[str, Any]]:
     """Run one selection with the checks and the diagnostics that all selectors share.
 
-    seeds: ``random_set`` and ``centroids``. device: replaces that of the inputs. Returns k unique ids in increasing
-    order, (k,) int64, and the diagnostics, plain JSON without NaN. Raises SelectionError when k is not in 1..N, an id
-    occurs twice, an input the selector needs is missing, an input is of another length or not finite, or the selector
-    breaks its contract.
+    seeds: ``random_set`` and ``centroids``. Returns k unique ids in increasing order, (k,) int64, and the diagnostics,
+    plain JSON without NaN. Raises SelectionError when k is not in 1..N, an id occurs twice, an input the selector needs
+    is missing, an input is of another length or not finite, or the selector breaks its contract.
     """
     from vecaf.selection import diagnostics
 
-    if device is not None:
-        inputs = replace(inputs, device=device)
     _check_inputs(selector, inputs, k)
     start = time.perf_counter()
     ids, found = selector.select(inputs, k, seeds)
