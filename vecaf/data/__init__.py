@@ -1,1 +1,1 @@
-"""Images and labels: where they come from, how a pool is indexed, read and transformed."""
+"""Pools and test sets: where images come from, how they are checked, indexed, read and transformed."""

@@ -1,123 +1,186 @@
-"""Images of one split, read as uint8: from one packed array, or decoded from their files and kept where they fit."""
+"""Images of one split as uint8 pixels: packed, held in memory, or decoded from their files while they are needed."""
 
 from __future__ import annotations
 
-import os
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from vecaf import artifacts
-from vecaf.data.decoding import decode
+from vecaf.data import decoding
+from vecaf.data.prefetch import map_batches
 from vecaf.errors import ArtifactError, DataError
 
-# Images of one size come stacked, (B, 3, H, W); of several sizes as a list of (3, H, W).
-Batch = torch.Tensor | list[torch.Tensor]
-
-AHEAD = 4  # batches that are decoded before they are asked for
+Batch = Tensor | list[Tensor]
+Positions = np.ndarray | Sequence[int] | slice
+_CHUNK = 64  # images decoded between two looks at the memory they take
+_SAMPLE = 32  # images that tell how much memory all of them would take
 
 
 class Images:
-    """Images with their ids and labels, in the order of ids. ids, labels: (n,) int64; tuning: (n,) bool."""
+    """The images of one split in the order of their ids.
+
+    ids, labels: (n,) int64. tuning: (n,) bool. files: n names. classes: names of the labels. Positions count within
+    this object: for a whole split they are the ids, for a subset they are not.
+    """
 
     def __init__(
         self,
         ids: np.ndarray,
         labels: np.ndarray,
         tuning: np.ndarray,
+        files: np.ndarray,
+        classes: Sequence[str],
         *,
-        packed: np.ndarray | None = None,
-        files: Sequence[Path] = (),
-        decoded: list[torch.Tensor] | None = None,
+        root: Path | None = None,
+        pixels: np.ndarray | list[np.ndarray] | None = None,
+        rows: np.ndarray | None = None,
     ):
-        self.ids, self.labels, self.tuning = ids, labels, tuning
-        self._packed, self._files, self._decoded = packed, files, decoded
+        self.ids, self.labels, self.tuning, self.files = ids, labels, tuning, files
+        self.classes, self.root = list(classes), root
+        self._pixels = pixels
+        self._rows = np.arange(len(ids)) if rows is None else rows  # position → row of the pixels
 
     @classmethod
     def open(
-        cls, index: str | Path, images: str | Path, meta: str | Path, *, split: str, root: str | None = None
+        cls,
+        index_path: str | Path,
+        images_path: str | Path,
+        meta_path: str | Path,
+        split: str = "pool",
+        root: str | Path | None = None,
     ) -> Images:
-        """Return a split ("pool" or "test") of an indexed dataset.
+        """Open the ``pool`` or ``test`` split of an indexed dataset without decoding anything.
 
-        root: folder of the image files, ``none`` or None for packed images. Raises ArtifactError when index and packed
-        images disagree and DataError when files are needed and no root is given.
+        root: folder of the files where it differs from the one at indexing time; None or ``none`` for that one.
+        Packed images are memory-mapped. Raises ArtifactError when the three files do not belong together, and
+        DataError when files are needed and no root is known.
         """
-        table = artifacts.read_table(index)
-        rows = np.flatnonzero((table["split"] == split).to_numpy())
-        part = table.iloc[rows]
-        columns = (part["id"].to_numpy(np.int64), part["label"].to_numpy(np.int64), part["tuning"].to_numpy(bool))
-        packed = artifacts.read_array(images)
-        if len(packed):
-            if len(packed) != len(table):
-                raise ArtifactError(f"{images} holds {len(packed)} images, {index} {len(table)}; index the pool again")
-            return cls(*columns, packed=packed[rows[0] : rows[-1] + 1])
-        if root in (None, "none"):
-            name = artifacts.read_json(meta)["dataset"]
+        index, pixels, meta = (
+            artifacts.read_table(index_path),
+            artifacts.read_array(images_path),
+            artifacts.read_json(meta_path),
+        )
+        if split not in ("pool", "test"):
+            raise ValueError(f"split {split!r} is not pool or test")
+        expected = meta["pool_size"] + meta["test_size"]
+        if len(index) != expected or (meta["packed"] and len(pixels) != expected):
+            raise ArtifactError(
+                f"{index_path} has {len(index)} images, {images_path} {len(pixels)} and {meta_path} says {expected}; "
+                "delete the three and run the pool's target again"
+            )
+        rows = np.flatnonzero((index["split"] == split).to_numpy())
+        table = index.iloc[rows]
+        known = str(root) if root is not None and str(root) != "none" else meta["root"]
+        if known is None and not meta["packed"]:
+            name = meta["dataset"]
             raise DataError(f"the images of {name} are read from files: set datasets.{name}.root to their folder")
-        return cls(*columns, files=[Path(root) / name for name in part["file"]])
+        return cls(
+            table["id"].to_numpy(np.int64),
+            table["label"].to_numpy(np.int64),
+            table["tuning"].to_numpy(bool),
+            table["file"].to_numpy(object),
+            meta["classes"],
+            root=None if known is None else Path(known),
+            pixels=pixels if meta["packed"] else None,
+            rows=rows,
+        )
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def subset(self, positions: np.ndarray) -> Images:
-        """Return the images at some positions, in that order."""
-        columns = (self.ids[positions], self.labels[positions], self.tuning[positions])
-        if self._packed is not None:
-            return Images(*columns, packed=self._packed[positions])
-        decoded = None if self._decoded is None else [self._decoded[position] for position in positions]
-        return Images(*columns, files=[self._files[position] for position in positions], decoded=decoded)
+    @property
+    def streams(self) -> bool:
+        """Whether images are decoded from their files each time they are read."""
+        return self._pixels is None
 
-    def in_memory(self, max_bytes: int = 2 << 30) -> Images:
-        """Return the same images decoded once and kept, or these unchanged if they take more than ``max_bytes``.
+    def subset(self, positions: Positions) -> Images:
+        """Return the images at some positions, in that order; nothing is read or copied but the labels."""
+        return Images(
+            self.ids[positions],
+            self.labels[positions],
+            self.tuning[positions],
+            self.files[positions],
+            self.classes,
+            root=self.root,
+            pixels=self._pixels,
+            rows=self._rows[positions],
+        )
 
-        A loop repeats a small subset for dozens of passes; decoding it each time costs more than training on it.
+    def read(self, positions: Positions) -> Batch:
+        """Return uint8 images: one tensor (B, 3, H, W) when all are known to have one size, else a list of (3, H, W).
+
+        Raises DataError naming id and file of an image that is missing or damaged since the pool was indexed.
         """
-        if self._packed is not None:
-            fits = self._packed.nbytes <= max_bytes
-            return Images(self.ids, self.labels, self.tuning, packed=np.array(self._packed)) if fits else self
-        if self._decoded is not None:
+        rows = self._rows[positions]
+        if isinstance(self._pixels, np.ndarray):
+            return torch.from_numpy(self._pixels[rows]).permute(0, 3, 1, 2)  # channels last, as kernels like it
+        if self._pixels is not None:
+            return [_channels_first(self._pixels[row]) for row in rows]
+        return [_channels_first(self._decode(position)) for position in self._numbers(positions)]
+
+    def in_memory(self, max_bytes: int = 2 << 30, workers: int = 0) -> Images:
+        """Return these images decoded into memory, or unchanged where they would take more than ``max_bytes``.
+
+        A loop repeats a small selection for dozens of epochs and should decode it once.
+        """
+        if len(self) == 0:
             return self
-        decoded, used = [], 0
-        for batch in self.batches(np.array_split(np.arange(len(self)), max(1, len(self) // 64))):
-            decoded += list(batch)
-            used += sum(image.numel() for image in batch)
-            if used > max_bytes:
+        if isinstance(self._pixels, np.ndarray):
+            size = self._pixels[0].nbytes * len(self)
+            return self._holding(self._pixels[self._rows]) if size <= max_bytes else self
+        if self._pixels is not None or not self._likely_fits(max_bytes):
+            return self
+        held: list[np.ndarray] = []
+        total = 0
+        parts = np.array_split(np.arange(len(self)), -(-len(self) // _CHUNK))
+        for images in map_batches(self._decode, parts, workers, 2):
+            held += images
+            total += sum(image.nbytes for image in images)
+            if total > max_bytes:
                 return self
-        return Images(self.ids, self.labels, self.tuning, files=self._files, decoded=decoded)
+        same = len({image.shape for image in held}) == 1
+        return self._holding(np.stack(held) if same else held)
 
-    def read(self, positions: np.ndarray) -> Batch:
-        """Return the images at some positions, uint8. Raises DataError naming a file that is gone or broken."""
-        if self._packed is not None:
-            return torch.from_numpy(self._packed[positions]).permute(0, 3, 1, 2)
-        if self._decoded is not None:
-            return _stacked([self._decoded[position] for position in positions])
-        return _stacked([_tensor(self._files[position]) for position in positions])
+    def batches(self, positions: Iterable[Positions], workers: int = 0, prefetch: int = 2) -> Iterator[Batch]:
+        """Yield ``read(p)`` for each p of ``positions``, which may be endless.
 
-    def batches(self, positions: Iterable[np.ndarray], workers: int = 0) -> Iterator[Batch]:
-        """Yield the images of each array of positions in turn; files are decoded ahead, on threads.
-
-        workers: threads, 0 for one per core that this process may use (decoding releases the interpreter's lock).
+        workers: threads that decode streamed images up to ``prefetch`` batches ahead, 0 for one per core. They change
+        nothing but the waiting time, and images that need no decoding are read when their turn comes.
         """
-        if self._packed is not None or self._decoded is not None:
-            yield from (self.read(part) for part in positions)
+        if not self.streams:
+            yield from map(self.read, positions)
             return
-        with ThreadPoolExecutor(max_workers=workers or len(os.sched_getaffinity(0))) as threads:
-            waiting: deque[list] = deque()
-            for part in positions:
-                waiting.append([threads.submit(_tensor, self._files[position]) for position in part])
-                if len(waiting) > AHEAD:
-                    yield _stacked([future.result() for future in waiting.popleft()])
-            while waiting:
-                yield _stacked([future.result() for future in waiting.popleft()])
+        chosen = (self._numbers(batch) for batch in positions)
+        for decoded in map_batches(self._decode, chosen, workers, prefetch):
+            yield [_channels_first(image) for image in decoded]
+
+    def _numbers(self, positions: Positions) -> np.ndarray:
+        return np.arange(*positions.indices(len(self))) if isinstance(positions, slice) else np.asarray(positions)
+
+    def _decode(self, position: int) -> np.ndarray:
+        path = Path(self.root or "") / self.files[position]
+        try:
+            return decoding.decode(path)
+        except DataError as error:
+            raise DataError(
+                f"image id {self.ids[position]}: {error}. It was whole when the pool was indexed; restore the file, or "
+                "delete the pool's index.parquet to index the dataset again."
+            ) from error
+
+    def _likely_fits(self, max_bytes: int) -> bool:
+        sample = np.unique(np.linspace(0, len(self) - 1, min(_SAMPLE, len(self))).astype(int))
+        mean = np.mean([self._decode(position).nbytes for position in sample])
+        return mean * len(self) <= 1.25 * max_bytes  # a guess; the exact size is watched while decoding
+
+    def _holding(self, pixels: np.ndarray | list[np.ndarray]) -> Images:
+        values: dict[str, Any] = {"root": self.root, "pixels": pixels}
+        return Images(self.ids, self.labels, self.tuning, self.files, self.classes, **values)
 
 
-def _tensor(file: Path) -> torch.Tensor:
-    return torch.from_numpy(decode(file).copy()).permute(2, 0, 1)
-
-
-def _stacked(images: list[torch.Tensor]) -> Batch:
-    return torch.stack(images) if len({image.shape for image in images}) == 1 else images
+def _channels_first(image: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)

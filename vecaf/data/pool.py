@@ -1,26 +1,30 @@
-"""The index of a dataset: every image checked once, pool and test set numbered, a tuning split marked."""
+"""The index of a labelled pool and its test set, made once every image is known to be whole."""
 
 from __future__ import annotations
 
-import os
+import hashlib
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vecaf.data.decoding import decode
-from vecaf.data.sources import Items, Source, stratified
+from vecaf.data import decoding, splits
+from vecaf.data.prefetch import map_batches
+from vecaf.data.sources import Items, Source
 from vecaf.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PACK_LIMIT = 1 << 30  # bytes of decoded images that are kept in one array instead of files
-TUNING_SHARE = 0.1
-NAMED = 20  # problems that an error names; the rest is counted
+SPLITS = ("pool", "test")
+TUNING_SHARE = Fraction(1, 10)
+CHUNK = 64  # files that threads work on before the next are queued
+LISTED = 20  # problems that an error names one by one
+EMPTY = (0, 0, 0, 3)
 
 
 def build_pool(
@@ -29,97 +33,166 @@ def build_pool(
     dataset: str,
     tuning_seed: int,
     pool_size: int | None = None,
-    pack_limit: int = PACK_LIMIT,
+    pack_limit: int = 1 << 30,
+    workers: int = 0,
 ) -> tuple[pd.DataFrame, np.ndarray, dict[str, Any]]:
-    """Return the index, the packed images and the facts of a dataset, after decoding every image once.
+    """Check every image of a dataset and return its index, its packed images and facts about it.
 
-    Images that all have one size and fit the limit are packed, uint8 (M, H, W, 3), pool rows first and then test rows;
-    else the array is empty and images are read from their files. Raises one DataError that names up to 20 undecodable
-    files, repeated files, empty or unmatched classes, and a pool of another size than expected.
+    index: columns id int64 (counts from 0 in each split), file str, label int16, split ``pool`` | ``test``, tuning bool
+    (a seeded, stratified 10 % of the pool). images: (M, H, W, 3) uint8, pool rows first, when all images have one size
+    and fit ``pack_limit`` bytes, else (0, 0, 0, 3): images are then read from their files. facts: plain JSON. workers:
+    decoding threads, 0 for one per core. Never holds more than a window of decoded
+    images unless it packs them. Raises one DataError that lists the images and classes that are wrong: undecodable or
+    duplicate files, class folders without images, classes of the test set that the pool lacks, or an unexpected size.
     """
     import pandas as pd
 
-    splits = {"pool": source.pool, "test": source.test}
-    problems = [*source.problems, *_structure(source, splits)]
-    if pool_size is not None and len(source.pool.files) != pool_size:
-        problems.append(f"the configuration says pool_size {pool_size}, found {len(source.pool.files)} images")
-    packed, undecodable = _decoded(source, splits, pack_limit)
+    problems = [*source.problems, *_duplicates(source), *_class_problems(source)]
+    found = len(source.items["pool"].files)
+    if pool_size is not None and pool_size != found:
+        problems.append(f"the pool has {found} images, but pool_size is {pool_size}")
+    images, undecodable = _read_all(source, pack_limit, workers)
     problems += undecodable
     if problems:
-        rest = f"\n  … and {len(problems) - NAMED} more" if len(problems) > NAMED else ""
-        where = f" below {source.root}" if source.root else ""
-        lines = "\n  ".join(problems[:NAMED])
-        raise DataError(f"{dataset}: {len(problems)} problem(s){where}; mend or remove these:\n  {lines}{rest}")
+        raise DataError(_listed(dataset, source, problems))
 
-    tuning = stratified(source.pool.labels, TUNING_SHARE, tuning_seed)
-    frames = [
-        pd.DataFrame(
-            {
-                "id": np.arange(len(items.files)),
-                "file": items.files,
-                "label": items.labels.astype(np.int16),
-                "split": split,
-                "tuning": tuning if split == "pool" else False,
-            }
-        )
-        for split, items in splits.items()
-    ]
-    meta = {
-        "dataset": dataset,
-        "source": source.name,
-        "classes": source.classes,
-        "pool_size": len(source.pool.files),
-        "test_size": len(source.test.files),
-        "tuning_size": int(tuning.sum()),
-        "packed": bool(len(packed)),
-        "pool_counts": np.bincount(source.pool.labels, minlength=len(source.classes)).tolist(),
-        "test_counts": np.bincount(source.test.labels, minlength=len(source.classes)).tolist(),
-    }
-    return pd.concat(frames, ignore_index=True), packed, meta
+    parts = []
+    for split in SPLITS:
+        items = source.items[split]
+        tuning = np.zeros(len(items.files), dtype=bool)
+        if split == "pool":
+            tuning = splits.stratified(items.labels, TUNING_SHARE, tuning_seed)
+        columns = {"id": np.arange(len(items.files)), "file": items.files, "label": items.labels.astype(np.int16)}
+        parts.append(pd.DataFrame(columns | {"split": split, "tuning": tuning}))
+    index = pd.concat(parts, ignore_index=True)
+    packed = len(images) > 0
+    number = len(source.classes)
+    return (
+        index,
+        images,
+        {
+            "dataset": dataset,
+            "source": source.name,
+            "root": None if source.root is None else str(source.root),
+            "classes": list(source.classes),
+            "pool_size": found,
+            "test_size": len(source.items["test"].files),
+            "pool_counts": np.bincount(source.items["pool"].labels, minlength=number).tolist(),
+            "test_counts": np.bincount(source.items["test"].labels, minlength=number).tolist(),
+            "tuning_size": int(index["tuning"].sum()),
+            "split_rule": source.split_rule,
+            "packed": packed,
+            "image_size": list(images.shape[1:3]) if packed else None,
+            "index_hash": _index_hash(index),
+        },
+    )
 
 
-def _structure(source: Source, splits: dict[str, Items]) -> Iterator[str]:
-    for split, items in splits.items():
+def _index_hash(index: pd.DataFrame) -> str:
+    """Return the SHA-256 of ids, files, labels and splits: equal where two people have the same pool."""
+    hasher = hashlib.sha256()
+    for row in index.itertuples(index=False):
+        hasher.update(f"{row.split}\t{row.id}\t{row.file}\t{row.label}\t{int(row.tuning)}\n".encode())
+    return hasher.hexdigest()
+
+
+def _duplicates(source: Source) -> Iterator[str]:
+    """Yield every file that occurs more than once, in one split or in both."""
+    where: dict[str, list[str]] = {}
+    counts = Counter(file for split in SPLITS for file in source.items[split].files)
+    twice = {file for file, count in counts.items() if count > 1}
+    if twice:
+        for split in SPLITS:
+            for number, file in enumerate(source.items[split].files):
+                if file in twice:
+                    where.setdefault(file, []).append(f"{split} id {number}")
+    for file, places in where.items():
+        yield f"{file}: listed {len(places)} times ({', '.join(places)})"
+
+
+def _class_problems(source: Source) -> Iterator[str]:
+    """Yield every class that has no pool image, and every split without images or with labels of no class."""
+    counts = {}
+    for split in SPLITS:
+        items = source.items[split]
         if not items.files:
-            yield f"the {split} has no image"
-        yield from (f"{name} is in the {split} {n} times" for name, n in Counter(items.files).items() if n > 1)
-    if source.root is not None:
-        both = set(source.pool.files) & set(source.test.files)
-        yield from (f"{name} is in the pool and in the test set" for name in sorted(both))
-    present = np.unique(source.pool.labels)
-    for label in np.setdiff1d(np.unique(source.test.labels), present):
-        yield f"class {source.classes[label]} has test images and none in the pool"
+            yield f"the {split} split has no images"
+        if len(items.labels) != len(items.files):
+            yield f"the {split} split has {len(items.labels)} labels for {len(items.files)} images"
+        outside = set(items.labels.tolist()) - set(range(len(source.classes)))
+        if outside:
+            yield f"the {split} split has labels outside 0..{len(source.classes) - 1}: {sorted(outside)[:5]}"
+        counts[split] = Counter(items.labels.tolist())
+    for label, name in enumerate(source.classes):
+        if not counts["pool"][label] and counts["test"][label]:
+            yield f"class {name}: {counts['test'][label]} test images, but none in the pool"
+        elif not counts["pool"][label] and not source.problems:  # an empty class folder is reported as such
+            yield f"class {name}: no images"
 
 
-def _decoded(source: Source, splits: dict[str, Items], limit: int) -> tuple[np.ndarray, list[str]]:
-    """Return the packed images (or none) and the undecodable files; holds no image that is not packed."""
-    everything = list(splits.values())
-    if all(items.images is not None for items in everything):
-        return np.concatenate([items.images for items in everything]), []
-    files = [name for items in everything for name in items.files]
+def _read_all(source: Source, pack_limit: int, workers: int) -> tuple[np.ndarray, list[str]]:
+    """Return packed images, or an empty array, and a line for each image that cannot be decoded."""
+    items = [source.items[split] for split in SPLITS]
+    if all(part.pixels is not None for part in items):
+        return np.concatenate([part.pixels for part in items]), []
+    return _read_files(source, items, pack_limit, workers)
+
+
+def _read_files(source: Source, items: list[Items], pack_limit: int, workers: int) -> tuple[np.ndarray, list[str]]:
+    from tqdm import tqdm
+
+    files = [file for part in items for file in part.files]
+    packing = _Packing(len(files), pack_limit)
     problems: list[str] = []
-    packed: np.ndarray | None = None
-    can_pack = True
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:
-        # Submitted in pieces: a million pending futures would hold a million decoded images.
-        for start in range(0, len(files), 1024):
-            part = files[start : start + 1024]
-            for offset, image in enumerate(threads.map(lambda name: _try(source.root, name), part)):
-                if isinstance(image, str):
-                    problems.append(image)
-                    continue
-                if can_pack and packed is None:
-                    can_pack = len(files) * image.nbytes <= limit
-                    packed = np.empty((len(files), *image.shape), dtype=np.uint8) if can_pack else None
-                if can_pack and image.shape != packed.shape[1:]:
-                    can_pack, packed = False, None
-                if can_pack:
-                    packed[start + offset] = image
-    return packed if packed is not None else np.empty((0, 0, 0, 3), dtype=np.uint8), problems
+
+    def read(file: str) -> np.ndarray | str | None:
+        path = Path(source.root or "") / file
+        try:
+            if packing.going:
+                return decoding.decode(path)
+            decoding.check(path)
+        except DataError as error:
+            return str(error).removeprefix(str(path))
+        return None
+
+    chunks = (files[start : start + CHUNK] for start in range(0, len(files), CHUNK))
+    results = chain.from_iterable(map_batches(read, chunks, workers, ahead=4))
+    progress = tqdm(files, unit="image", disable=None, leave=False)
+    for row, (file, result) in enumerate(zip(progress, results, strict=True)):
+        if isinstance(result, str):
+            problems.append(file + result)
+        elif result is not None:
+            packing.add(row, result)
+    return packing.images() if not problems else np.empty(EMPTY, dtype=np.uint8), problems
 
 
-def _try(root: Path, name: str) -> np.ndarray | str:
-    try:
-        return decode(root / name)
-    except DataError as error:
-        return str(error)
+class _Packing:
+    """Collects decoded images in one array for as long as all have the size of the first and fit a limit."""
+
+    def __init__(self, number: int, limit: int):
+        self._number, self._limit = number, limit
+        self._array: np.ndarray | None = None
+        self.going = number > 0
+
+    def add(self, row: int, image: np.ndarray) -> None:
+        if not self.going:
+            return
+        if self._array is None and self._number * image.nbytes <= self._limit:
+            self._array = np.empty((self._number, *image.shape), dtype=np.uint8)
+        if self._array is None or self._array.shape[1:] != image.shape:
+            self.going, self._array = False, None
+        else:
+            self._array[row] = image
+
+    def images(self) -> np.ndarray:
+        return np.empty(EMPTY, dtype=np.uint8) if self._array is None else self._array
+
+
+def _listed(dataset: str, source: Source, problems: list[str]) -> str:
+    place = f" under {source.root}" if source.root else ""
+    lines = [f"dataset {dataset}{place} has {len(problems)} problem{'s' if len(problems) > 1 else ''}:"]
+    lines += [f"  {problem}" for problem in problems[:LISTED]]
+    if len(problems) > LISTED:
+        lines.append(f"  … and {len(problems) - LISTED} more")
+    lines.append("Replace or remove these files and folders (in both splits), then run the target again.")
+    return "\n".join(lines)

@@ -1,194 +1,194 @@
-"""Where the images and labels of a dataset come from: one function a source, all with the same result."""
+"""Where images and labels come from: embedded digits, torchvision's datasets, class folders.
+
+Imported when the Snakefile is parsed, so torchvision and scikit-learn are imported by the functions that need them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
+from vecaf.data import splits
 from vecaf.errors import DataError
-from vecaf.seeds import derive, keyed_uniform
 
-IMAGE_ENDINGS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".avif"}
-BACKGROUND = "BACKGROUND_Google"  # Caltech-101's folder of clutter, no class
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".gif", ".avif")
+DIGIT_NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+
+# What lies under the root of each source, and how to get it.
+LAYOUTS = {
+    "digits": ([], ""),
+    "cifar10": (
+        ["cifar-10-batches-py"],
+        "fetch it once where there is a network: "
+        "python -c \"import torchvision; torchvision.datasets.CIFAR10('{root}', download=True)\"",
+    ),
+    "caltech101": (
+        ["caltech101/101_ObjectCategories"],
+        "fetch it once where there is a network: "
+        "python -c \"import torchvision; torchvision.datasets.Caltech101('{root}', download=True)\"",
+    ),
+    "imagenet": (
+        ["train", "val"],
+        "get ILSVRC2012 from image-net.org (registration needed) and unpack it as train/WNID/*.JPEG, val/WNID/*.JPEG; "
+        "docs/datasets.md has the commands",
+    ),
+    "image_folder": (["train", "test"], "put your images into train/CLASS/*.png and test/CLASS/*.png"),
+}
 
 
-@dataclass
+@dataclass(frozen=True)
 class Items:
-    """The images of one split, in a fixed order. files: names, relative to the root when they are files there.
-
-    labels: (n,) int64. images: (n, H, W, 3) uint8 when the source holds decoded images, else None.
-    """
+    """The images of one split, row = id: files (relative to the root, or stable names), labels (n,) int64, and the
+    pixels (n, H, W, 3) uint8 of a source that is not made of files."""
 
     files: list[str]
     labels: np.ndarray
-    images: np.ndarray | None = None
+    pixels: np.ndarray | None = None
 
 
-@dataclass
+@dataclass(frozen=True)
 class Source:
-    """A dataset as found: class names in the order of labels, the pool and the test set."""
+    """A dataset as it lies on disk, not yet checked. ``problems``: what listing it found wrong, a line each."""
 
     name: str
-    root: Path | None
     classes: list[str]
-    pool: Items
-    test: Items
+    items: dict[str, Items]
+    root: Path | None = None
+    split_rule: str = "official"
     problems: list[str] = field(default_factory=list)
 
 
-def load(source: str, root: str | None, *, split_rule: str | None = None, seed: int = 0) -> Source:
-    """Return the images and labels of a source.
+def root_problem(source: str, root: str | None) -> str | None:
+    """Return what is missing under a dataset's root and how to get it, or None where nothing is; reads no image."""
+    if source not in LAYOUTS:
+        return f"source {source!r} is not one of {', '.join(LAYOUTS)}"
+    needed, remedy = LAYOUTS[source]
+    if not needed:
+        return None
+    if root is None:
+        return (
+            f"source {source} needs a root, the folder that holds {' and '.join(needed)}; {remedy.format(root='ROOT')}"
+        )
+    missing = [part for part in needed if not (Path(root) / part).is_dir()]
+    if not missing:
+        return None
+    what = f"has no {' and no '.join(missing)}" if Path(root).is_dir() else "is no folder"
+    return f"{root} {what}: {source} needs {' and '.join(needed)} there; {remedy.format(root=root)}"
 
-    root: its folder, None for embedded ones. split_rule, seed: how pool and test set are split where the source has no
-    split of its own. Raises DataError naming the root and what is expected below it.
+
+def load(source: str, root: str | None, *, split_rule: str | None = None, seed: int = 0) -> Source:
+    """Return classes, files and labels of a dataset.
+
+    source: ``digits``, ``cifar10``, ``caltech101``, ``imagenet`` or ``image_folder``. root: its folder, None for
+    digits. split_rule: ``stratified_80_20`` (default) or ``30_per_class``, only for digits and Caltech-101, which have
+    no official split; seed draws it. Ids follow the sorted file names, so they are the same wherever the files lie.
+    Raises DataError naming the root, what is expected under it and how to get it.
     """
     if problem := root_problem(source, root):
         raise DataError(problem)
-    return _LOADERS[source](Path(root) if root else None, split_rule, seed)
+    if source in ("digits", "caltech101"):
+        loader = _digits if source == "digits" else _caltech101
+        return loader(root, split_rule or "stratified_80_20", seed)
+    if split_rule is not None:
+        raise DataError(f"split_rule {split_rule!r}: {source} has its own training and test images; remove split_rule")
+    if source == "cifar10":
+        return _cifar10(root)
+    return _folders(source, Path(root), {"pool": "train", "test": "val" if source == "imagenet" else "test"})
 
 
-def root_problem(source: str, root: str | None) -> str | None:
-    """Say what is missing below a dataset's root, or None; cheap, it opens no image."""
-    if source == "digits":
-        return None
-    expected = _EXPECTED[source]
-    if not root:
-        return f"no root is set; expected a folder with {expected}"
-    folder = Path(root)
-    if not folder.is_dir():
-        return f"{root} does not exist; expected a folder with {expected} (docs/datasets.md)"
-    missing = [name for name in _NEEDED[source] if not (folder / name).exists()]
-    if missing:
-        return f"{root} lacks {', '.join(missing)}; expected {expected} (docs/datasets.md)"
-    return None
+def _divide(everything: Items, rule: str, seed: int) -> dict[str, Items]:
+    """Divide images without an official split into pool and test by a named rule."""
+    if rule == "stratified_80_20":
+        pool = splits.stratified(everything.labels, Fraction(8, 10), seed)
+    elif rule == "30_per_class":
+        pool = splits.per_class(everything.labels, 30, seed)
+    else:
+        raise DataError(f"split_rule {rule!r} is not one of stratified_80_20, 30_per_class")
+    return {
+        split: Items(
+            [everything.files[row] for row in np.flatnonzero(mask)],
+            everything.labels[mask],
+            None if everything.pixels is None else everything.pixels[mask],
+        )
+        for split, mask in (("pool", pool), ("test", ~pool))
+    }
 
 
-_EXPECTED = {
-    "cifar10": "cifar-10-batches-py/ as torchvision unpacks it",
-    "caltech101": "caltech101/101_ObjectCategories/ as torchvision unpacks it",
-    "imagenet": "train/WNID/*.JPEG and val/WNID/*.JPEG",
-    "image_folder": "train/CLASS/ and test/CLASS/ with images",
-}
-_NEEDED = {
-    "cifar10": ["cifar-10-batches-py"],
-    "caltech101": ["caltech101/101_ObjectCategories"],
-    "imagenet": ["train", "val"],
-    "image_folder": ["train", "test"],
-}
-
-
-def _digits(root: Path | None, split_rule: str | None, seed: int) -> Source:
-    """The 1,797 handwritten digits of scikit-learn, 8×8, grey values 0…16 stretched to 0…255; a fifth is the test set."""
+def _digits(root: str | None, rule: str, seed: int) -> Source:
+    """Scikit-learn's 1,797 scans of handwritten digits (Alpaydin & Kaynak, 1998), 8×8 pixels with 0 … 16 of ink."""
     from sklearn.datasets import load_digits
 
-    bunch = load_digits()
-    grey = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
-    images = np.repeat(grey[..., None], 3, axis=3)
-    labels = bunch.target.astype(np.int64)
-    test = stratified(labels, 0.2, seed)
-    names = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
-
-    def items(rows: np.ndarray) -> Items:
-        return Items([f"scan/{row:05d}" for row in rows], labels[rows], images[rows])
-
-    return Source("digits", None, names, items(np.flatnonzero(~test)), items(np.flatnonzero(test)))
+    scans = load_digits()
+    pixels = np.rint(scans.images * (255 / 16)).astype(np.uint8)
+    files = [f"scan/{number:05d}" for number in range(len(pixels))]
+    everything = Items(files, scans.target.astype(np.int64), np.repeat(pixels[..., None], 3, axis=3))
+    return Source("digits", DIGIT_NAMES, _divide(everything, rule, seed), split_rule=rule)
 
 
-def _cifar10(root: Path | None, split_rule: str | None, seed: int) -> Source:
+def _cifar10(root: str) -> Source:
     from torchvision.datasets import CIFAR10
 
-    def items(train: bool) -> Items:
+    items = {}
+    for split, train in (("pool", True), ("test", False)):
         try:
-            found = CIFAR10(root, train=train, download=False)
-        except RuntimeError as error:
-            raise DataError(f"{root}: {error}; delete cifar-10-batches-py and download it again") from error
-        name = "train" if train else "test"
-        return Items(
-            [f"{name}/{row:05d}" for row in range(len(found.data))], np.array(found.targets, np.int64), found.data
-        )
+            data = CIFAR10(root, train=train, download=False)
+        except (RuntimeError, OSError) as error:  # torchvision compares the checksum of every batch
+            remedy = LAYOUTS["cifar10"][1].format(root=root)
+            raise DataError(
+                f"{root}/cifar-10-batches-py is incomplete or damaged ({error}); delete it and {remedy}"
+            ) from error
+        files = [f"{'train' if train else 'test'}/{number:05d}" for number in range(len(data.data))]
+        items[split] = Items(files, np.asarray(data.targets, dtype=np.int64), np.asarray(data.data, dtype=np.uint8))
+    return Source("cifar10", list(data.classes), items, Path(root))
 
-    pool = items(True)
-    return Source("cifar10", root, CIFAR10(root, download=False).classes, pool, items(False))
 
-
-def _caltech101(root: Path | None, split_rule: str | None, seed: int) -> Source:
-    """Caltech-101 without its background class; it has no official split, so a seeded one is made and published."""
+def _caltech101(root: str, rule: str, seed: int) -> Source:
+    """Caltech-101 (Li et al., 2004), 8,677 images of 101 classes without the background class."""
     from torchvision.datasets import Caltech101
 
-    found = Caltech101(root, download=False)
-    kept = [name for name in found.categories if name != BACKGROUND]
-    files, labels = [], []
-    for position, number in zip(found.y, found.index, strict=True):
-        category = found.categories[position]
-        if category != BACKGROUND:
-            files.append(f"caltech101/101_ObjectCategories/{category}/image_{number:04d}.jpg")
-            labels.append(kept.index(category))
-    labels = np.array(labels, dtype=np.int64)
-    test = thirty_per_class(labels, seed) if split_rule == "30_per_class" else stratified(labels, 0.2, seed)
-
-    def items(rows: np.ndarray) -> Items:
-        return Items([files[row] for row in rows], labels[rows])
-
-    return Source("caltech101", root, kept, items(np.flatnonzero(~test)), items(np.flatnonzero(test)))
+    try:
+        data = Caltech101(root, download=False)
+    except (RuntimeError, OSError, ValueError) as error:  # ValueError: no background class to take out
+        remedy = LAYOUTS["caltech101"][1].format(root=root)
+        raise DataError(f"{root}/caltech101 is incomplete ({error}); delete it and {remedy}") from error
+    folder = "caltech101/101_ObjectCategories"
+    files = [
+        f"{folder}/{data.categories[label]}/image_{number:04d}.jpg"
+        for label, number in zip(data.y, data.index, strict=True)
+    ]
+    everything = Items(files, np.asarray(data.y, dtype=np.int64))
+    return Source("caltech101", list(data.categories), _divide(everything, rule, seed), Path(root), rule)
 
 
-def _folders(name: str, pool_folder: str, test_folder: str) -> Callable:
-    def load_folders(root: Path, split_rule: str | None, seed: int) -> Source:
-        classes, pool, empty = _class_folders(root, pool_folder, None)
-        test_classes, test, test_empty = _class_folders(root, test_folder, classes)
-        problems = [f"{path} holds no image" for path in (*empty, *test_empty)]
-        unknown = [f"{test_folder}/{c} has no counterpart in {pool_folder}/" for c in test_classes if c not in classes]
-        return Source(name, root, classes, pool, test, problems + unknown)
-
-    return load_folders
-
-
-def _class_folders(root: Path, folder: str, classes: list[str] | None) -> tuple[list[str], Items, list[str]]:
-    """Return the classes, images and empty class folders below one split, everything in the order of names."""
-    found = sorted(path.name for path in (root / folder).iterdir() if path.is_dir())
-    order = classes if classes is not None else found
-    files: list[str] = []
-    labels: list[int] = []
-    empty = []
-    for name in found:
-        if name not in order:
-            continue
-        inside = sorted(
-            path.name for path in (root / folder / name).iterdir() if path.suffix.lower() in IMAGE_ENDINGS
-        )
-        if not inside:
-            empty.append(f"{folder}/{name}")
-        files += [f"{folder}/{name}/{file}" for file in inside]
-        labels += [order.index(name)] * len(inside)
-    return found, Items(files, np.array(labels, dtype=np.int64)), empty
+def _folders(name: str, root: Path, folders: dict[str, str]) -> Source:
+    """List SPLIT/CLASS/FILE; classes are the sorted folder names of both splits."""
+    found = {split: _class_folders(root / folder) for split, folder in folders.items()}
+    classes = sorted(set().union(*found.values()))
+    if not found["pool"]:
+        raise DataError(f"{root / folders['pool']} holds no class folders; {LAYOUTS[name][1]}")
+    items, problems = {}, []
+    for split, folder in folders.items():
+        files, labels = [], []
+        for label, class_name in enumerate(classes):
+            names = _image_names(root / folder / class_name) if class_name in found[split] else None
+            if names == []:
+                problems.append(f"{folder}/{class_name}: a class folder without images (known: {' '.join(ENDINGS)})")
+            files += [f"{folder}/{class_name}/{image}" for image in names or []]
+            labels += [label] * len(names or [])
+        items[split] = Items(files, np.asarray(labels, dtype=np.int64))
+    return Source(name, classes, items, root, problems=problems)
 
 
-def stratified(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """Return a mask (N,) that marks a seeded share of each class, rounded, with at least one sample left unmarked."""
-    marked = np.zeros(len(labels), dtype=bool)
-    for label in np.unique(labels):
-        rows = np.flatnonzero(labels == label)
-        count = min(round(share * len(rows)), len(rows) - 1)
-        marked[rows[np.argsort(keyed_uniform(derive(seed, label), rows), kind="stable")[:count]]] = True
-    return marked
+def _class_folders(folder: Path) -> set[str]:
+    with os.scandir(folder) as entries:
+        return {entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")}
 
 
-def thirty_per_class(labels: np.ndarray, seed: int) -> np.ndarray:
-    """Return a mask (N,) of the test set when the pool is thirty seeded images of each class."""
-    test = np.zeros(len(labels), dtype=bool)
-    for label in np.unique(labels):
-        rows = np.flatnonzero(labels == label)
-        test[rows[np.argsort(keyed_uniform(derive(seed, label), rows), kind="stable")[30:]]] = True
-    return test
-
-
-_LOADERS: dict[str, Callable[[Path | None, str | None, int], Source]] = {
-    "digits": _digits,
-    "cifar10": _cifar10,
-    "caltech101": _caltech101,
-    "imagenet": _folders("imagenet", "train", "val"),
-    "image_folder": _folders("image_folder", "train", "test"),
-}
+def _image_names(folder: Path) -> list[str]:
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries]
+    return sorted(name for name in names if name.lower().endswith(ENDINGS) and not name.startswith("."))

@@ -1,1 +1,1 @@
-"""Everything that is loaded and not learnt here: backbones, captioners, text encoders."""
+"""Models: backbones with their heads and pretraining, captioners, text encoders."""

@@ -1,42 +1,62 @@
-"""Models by kind: the shape that captioners and text encoders share."""
+"""A registry of implementations by kind, with checked parameters; imported when the Snakefile is parsed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vecaf.errors import ConfigError
 
 
-class Registry:
-    """Classes by kind, each with a pydantic ``Params`` and a constructor ``(params, seed)``."""
+class Params(BaseModel):
+    """Parameters of one kind: unknown keys are refused and nothing is coerced."""
 
-    def __init__(self, what: str, kinds: Mapping[str, type]):
-        self.what, self._kinds = what, dict(kinds)
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Registry:
+    """Classes by kind. Each has a pydantic ``Params`` and is built as ``cls(params, seed)``.
+
+    noun: what the kinds are, for messages. reserved: keys of a spec that are not parameters of the class.
+    """
+
+    def __init__(self, noun: str, reserved: frozenset[str]):
+        self._noun, self._reserved = noun, reserved
+        self._classes: dict[str, type] = {}
+
+    def register(self, kind: str):
+        """Register a class under a kind; raises ValueError for a kind that is taken."""
+
+        def add(cls: type) -> type:
+            if kind in self._classes:
+                raise ValueError(f"two {self._noun}s are called {kind!r}")
+            cls.kind = kind
+            self._classes[kind] = cls
+            return cls
+
+        return add
 
     def names(self) -> list[str]:
-        return sorted(self._kinds)
+        return sorted(self._classes)
 
     def implemented(self, kind: str) -> bool:
-        return kind in self._kinds
+        return kind in self._classes
 
     def get(self, kind: str) -> type:
         """Return the class of a kind; raises ConfigError for an unknown one."""
-        if kind not in self._kinds:
-            raise ConfigError(f"{self.what} {kind!r} is not one of {', '.join(self.names())}")
-        return self._kinds[kind]
+        if kind not in self._classes:
+            raise ConfigError(f"{self._noun} kind {kind!r} is not one of {', '.join(self.names())}")
+        return self._classes[kind]
 
     def build(self, spec: Mapping[str, Any]) -> Any:
-        """Return a model from ``{"kind", "seed", …params}``; raises ConfigError naming the parameter that is wrong.
-
-        ``prompt`` belongs to the captions and is passed over.
-        """
-        found = self.get(spec["kind"])
-        params = {key: value for key, value in spec.items() if key not in ("kind", "seed", "prompt")}
+        """Return an instance from {"kind", its parameters, "seed"}; raises ConfigError naming what is wrong."""
+        cls = self.get(spec["kind"])
+        values = {key: value for key, value in spec.items() if key not in self._reserved}
         try:
-            return found(found.Params.model_validate(params, strict=True), spec.get("seed", 0))
+            params = cls.Params.model_validate(values, strict=True)
         except ValidationError as error:
             lines = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
-            raise ConfigError(f"{self.what} {spec['kind']}: {'; '.join(lines)}") from error
+            raise ConfigError(f"parameters of the {self._noun} {spec['kind']}: {'; '.join(lines)}") from error
+        return cls(params, int(spec.get("seed", 0)))

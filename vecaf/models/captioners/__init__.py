@@ -1,10 +1,12 @@
-"""Captioners: one sentence for every image of a pool. Torch-free; a captioner loads what it needs when it is built."""
+"""Captioners: who writes one sentence per image of a pool.
+
+A captioner is one module here that registers one class under its kind. They are imported when the Snakefile is
+parsed and therefore import torch, transformers and the like inside their methods.
+"""
 
 from __future__ import annotations
 
-from vecaf.models.captioners.attributes import AttributeCaptioner
-from vecaf.models.registry import Registry
+from vecaf.models.captioners import attributes as attributes
+from vecaf.models.captioners.base import Captioner, build, get, implemented, names, register
 
-_CAPTIONERS = Registry("captioner", {"attributes": AttributeCaptioner})
-
-names, implemented, get, build = _CAPTIONERS.names, _CAPTIONERS.implemented, _CAPTIONERS.get, _CAPTIONERS.build
+__all__ = ["Captioner", "build", "get", "implemented", "names", "register"]

@@ -1,47 +1,62 @@
-"""The offline text encoder: TF-IDF and a truncated SVD (latent semantic analysis, Deerwester et al., 1990)."""
+"""TF-IDF and truncated SVD (latent semantic analysis; Deerwester et al., 1990): text embeddings without a model."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from vecaf.errors import DataError
+from vecaf.models.text_encoders import base
 
 
-class Params(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+class Params(base.Params):
+    width: int = Field(64, ge=1, description="width of the embeddings; columns the captions cannot fill are zero")
+    ngrams: int = Field(2, ge=1, le=3, description="longest run of words that counts as a term of its own")
 
-    width: int = Field(64, ge=1, description="dimensions of the embedding")
 
+@base.register("tfidf")
+class TfIdf(base.TextEncoder):
+    """Weighted counts of words and word pairs, projected on their leading singular directions.
 
-class TfidfEncoder:
-    """Words and pairs of words, weighted by TF-IDF and reduced. It is fitted on the captions that it encodes."""
+    Fitted on the captions it is given, so embeddings of two calls do not compare. Deterministic by seed.
+    """
 
     Params = Params
 
-    def __init__(self, params: Params | None = None, seed: int = 0):
-        self.params, self.seed = params or Params(), seed
-        self.width = self.params.width
+    @property
+    def width(self) -> int:
+        return self.params.width
 
-    def encode(self, captions: Sequence[str]) -> np.ndarray:
-        """Return (N, width) float32 embeddings, zeros filled in where the vocabulary has fewer dimensions.
+    def encode(self, captions):
+        """Return embeddings (N, width) float32; captions with fewer than ``width`` directions are padded with zeros.
 
-        Raises DataError when the captions hold no word.
+        Padding keeps the width that projections and other steps rely on and changes no dot product. Raises DataError
+        naming the first caption that has no words.
         """
         from sklearn.decomposition import TruncatedSVD
         from sklearn.feature_extraction.text import TfidfVectorizer
 
+        captions = list(captions)
+        # Words of one letter count too (the default leaves them out), so that any caption with a word has a vector.
+        terms = TfidfVectorizer(ngram_range=(1, self.params.ngrams), token_pattern=r"(?u)\b\w+\b", dtype=np.float64)
         try:
-            counts = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True).fit_transform(captions)
-        except ValueError as error:
-            raise DataError(f"the captions give no vocabulary ({error}); caption the images again") from error
-        width = min(self.width, counts.shape[1] - 1, counts.shape[0])
-        text = np.zeros((counts.shape[0], self.width), dtype=np.float32)
-        if width < 1:  # one word for all: the only direction there is
-            text[:, 0] = counts.toarray()[:, 0]
-            return text
-        svd = TruncatedSVD(n_components=width, random_state=self.seed % (1 << 32), algorithm="randomized")
-        text[:, :width] = svd.fit_transform(counts)
-        return text
+            counts = terms.fit_transform(captions)
+        except ValueError as error:  # an empty vocabulary
+            raise DataError("no caption has any words; write the captions of this pool again") from error
+        empty = np.flatnonzero(np.diff(counts.indptr) == 0)
+        if len(empty):
+            raise DataError(
+                f"{len(empty)} captions have no words, the first is that of id {empty[0]}: {captions[empty[0]]!r}; "
+                "write the captions of this pool again"
+            )
+        embeddings = np.zeros((len(captions), self.width), dtype=np.float32)
+        rank = min(self.width, counts.shape[1], counts.shape[0])
+        if rank == min(counts.shape):  # nothing to truncate, and randomised SVD wants to
+            left, values, _ = np.linalg.svd(counts.toarray(), full_matrices=False)
+            signs = np.sign(left[np.abs(left).argmax(axis=0), np.arange(rank)])
+            embeddings[:, :rank] = left * values * signs
+        else:
+            svd = TruncatedSVD(rank, n_iter=7, random_state=self.seed % 2**32)
+            with np.errstate(invalid="ignore"):  # its explained variance is 0/0 where all captions are equal
+                embeddings[:, :rank] = svd.fit_transform(counts)
+        return embeddings
