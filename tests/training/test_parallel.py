@@ -20,24 +20,23 @@ SEEDS = {"batches": 11, "augmentation": 12}
 
 def train(out=None):
     """Train the tiny model on deterministic inputs; run by each process of the test below."""
-    sys.path.insert(0, str(Path(__file__).parent))
-    import conftest
+    import stand_ins
     from safetensors.torch import save_file
 
     from vecaf.models import backbone
 
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(0)
-    pixels = torch.randint(0, 256, (24, 3, conftest.SIZE, conftest.SIZE), generator=generator, dtype=torch.uint8)
-    images = conftest.ImageSet(pixels, np.arange(24) % conftest.CLASSES)
-    model = backbone.build(conftest.SPEC, conftest.CLASSES, input_size=conftest.SIZE)
+    pixels = torch.randint(0, 256, (24, 3, stand_ins.SIZE, stand_ins.SIZE), generator=generator, dtype=torch.uint8)
+    images = stand_ins.ImageSet(pixels, np.arange(24) % stand_ins.CLASSES)
+    model = backbone.build(stand_ins.SPEC, stand_ins.CLASSES, input_size=stand_ins.SIZE)
     recipe = recipes.resolve("paper", {"batch_size": 8, "learning_rate": 0.05, "clip_norm": 1.0})
     cea = np.ones((24, 24), np.float32), np.linspace(0, 1, 24), 0.2
     result = finetune(
         *(model, images, images.labels),
-        **{"train_transform": conftest.normalise, "recipe": recipe, "start": 0, "stop": 6, "total": 6, "cea": cea},
+        **{"train_transform": stand_ins.normalise, "recipe": recipe, "start": 0, "stop": 6, "total": 6, "cea": cea},
         seeds=SEEDS,
-        monitor=Monitor(images, images, conftest.normalise, total=6, points=3),
+        monitor=Monitor(images, images, stand_ins.normalise, total=6, points=3),
     )
     if out and result.main:
         losses = torch.tensor(result.log["loss"])
