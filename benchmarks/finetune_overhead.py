@@ -2,7 +2,8 @@
 
 The bare loop gets its batches as normalised float tensors that are in memory already and does nothing but forward,
 backward and step. ``finetune`` draws its batches, crops, flips and normalises uint8 images, and logs. Both alternate,
-so that a machine that slows down slows both. Prints medians and their ratio; at most 1.10 is the aim.
+so that a machine that slows down slows both. Prints medians and their ratio; at most 1.10 is the aim. On a machine
+that others use too, trust the ratio in pairs and, on a CPU, that of CPU seconds.
 
     python -m benchmarks.finetune_overhead --model vit_tiny_patch16_224 --input-size 96 --batch 64
 """
@@ -10,8 +11,8 @@ so that a machine that slows down slows both. Prints medians and their ratio; at
 from __future__ import annotations
 
 import argparse
-import statistics
 import time
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -43,11 +44,19 @@ class Pool:
         return map(self.read, plan)
 
 
-def bare(model, batches, labels, recipe, total, device) -> float:
-    """Return the seconds of forward, backward and step over ready batches."""
+def timed(work: Callable[[], object], device: str) -> tuple[float, float]:
+    """Return the wall and CPU seconds of some work."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def bare(model, batches, labels, recipe, total, device) -> None:
+    """Forward, backward and step over ready batches."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
     model.train()
-    began = time.perf_counter()
     for index, (inputs, targets) in enumerate(zip(batches, labels, strict=True)):
         optimizer.param_groups[0]["lr"] = recipes.learning_rate(recipe, index, total)
         with autocast(device, "auto"):
@@ -56,13 +65,6 @@ def bare(model, batches, labels, recipe, total, device) -> float:
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-    _settle(device)
-    return time.perf_counter() - began
-
-
-def _settle(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
 
 
 def main() -> None:
@@ -90,25 +92,31 @@ def main() -> None:
     def model():
         return backbone.build(spec, CLASSES, input_size=args.input_size).to(args.device)
 
-    def whole() -> float:
+    def whole(fresh) -> None:
         options = {"train_transform": transform, "recipe": recipe, "seeds": SEEDS, "device": args.device}
-        began_with = model()
-        began = time.perf_counter()
-        finetune(began_with, pool, pool.labels, start=0, stop=args.batches, total=args.batches, **options)
-        return time.perf_counter() - began
+        finetune(fresh, pool, pool.labels, start=0, stop=args.batches, total=args.batches, **options)
 
-    bare(model(), ready, targets, recipe, args.batches, args.device)  # warm caches, kernels and allocator
-    whole()
-    seconds: dict[str, list[float]] = {"bare": [], "finetune": []}
+    def alone(fresh) -> None:
+        bare(fresh, ready, targets, recipe, args.batches, args.device)
+
+    alone(model())  # warm caches, kernels and allocator
+    whole(model())
+    seconds: dict[str, list[tuple[float, float]]] = {"bare": [], "finetune": []}
     for _ in range(args.repeats):
-        seconds["bare"].append(bare(model(), ready, targets, recipe, args.batches, args.device))
-        seconds["finetune"].append(whole())
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
+        for name, work in (("bare", alone), ("finetune", whole)):
+            fresh = model()
+            seconds[name].append(timed(lambda work=work, fresh=fresh: work(fresh), args.device))
     for name, values in seconds.items():
-        spread = f"{min(values) * 1e3 / args.batches:.1f}–{max(values) * 1e3 / args.batches:.1f}"
-        print(f"{name:9s} {medians[name] * 1e3 / args.batches:8.2f} ms a batch (median of {args.repeats}; {spread})")
-    ratios = [whole / alone for whole, alone in zip(seconds["finetune"], seconds["bare"], strict=True)]
-    print(f"ratio     {medians['finetune'] / medians['bare']:.3f} of medians, {statistics.median(ratios):.3f} in pairs")
+        wall, cpu = (np.array(column) * 1e3 / args.batches for column in zip(*values, strict=True))
+        print(
+            f"{name:9s} {np.median(wall):8.2f} ms a batch (median of {args.repeats}; {wall.min():.2f}–{wall.max():.2f}), "
+            f"{np.median(cpu):.2f} ms of CPU"
+        )
+    for clock, name in enumerate(("wall", "CPU")):
+        base, full = (np.array([value[clock] for value in seconds[key]]) for key in ("bare", "finetune"))
+        print(
+            f"{name:4s} ratio {np.median(full) / np.median(base):.3f} of medians, {np.median(full / base):.3f} in pairs"
+        )
 
 
 if __name__ == "__main__":
