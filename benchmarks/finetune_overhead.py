@@ -109,8 +109,8 @@ def main() -> None:
     for name, values in seconds.items():
         wall, cpu = (np.array(column) * 1e3 / args.batches for column in zip(*values, strict=True))
         print(
-            f"{name:9s} {np.median(wall):8.2f} ms a batch (median of {args.repeats}; {wall.min():.2f}–{wall.max():.2f}), "
-            f"{np.median(cpu):.2f} ms of CPU"
+            f"{name:9s} {np.median(wall):8.2f} ms a batch (median of {args.repeats}; {wall.min():.2f}–{wall.max():.2f})"
+            f", {np.median(cpu):.2f} ms of CPU"
         )
     for clock, name in enumerate(("wall", "CPU")):
         base, full = (np.array([value[clock] for value in seconds[key]]) for key in ("bare", "finetune"))
