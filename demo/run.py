@@ -40,26 +40,25 @@ one cell again:  .venv/bin/snakemake -f {cells[0].relative_to(ROOT) if cells els
 
 
 def share(start: float, wall: float) -> None:
-    """Print how much of the wall time of both cores was spent in steps, and how much of that was work."""
-    seconds = starting = 0.0
+    """Print how much of two cores' time the steps worked, and how much they took to start."""
+    worked = starting = 0.0
     for path in RESULTS.rglob("*.json"):
-        if path.stat().st_mtime < start:
-            continue
-        for stage in stages(json.loads(path.read_text())):
-            seconds += stage.get("seconds") or 0.0
-            starting += stage.get("start_seconds") or 0.0
+        if path.name != "metrics.json" and path.stat().st_mtime >= start:
+            for stage in stages(json.loads(path.read_text())):
+                worked += stage["seconds"]
+                starting += stage["startup_seconds"] or 0.0
+    both = 2 * wall
     print(
-        f"{wall:.0f} s on two cores: steps worked {seconds:.0f} s and took {starting:.0f} s to start "
-        f"({100 * seconds / (2 * wall):.0f} % and {100 * starting / (2 * wall):.0f} % of the cores' time)."
+        f"{wall:.0f} s on two cores: steps worked {worked / both:.0%} of their time and took {starting / both:.0%} to "
+        "start Python and torch; the rest is the workflow engine and waiting."
     )
 
 
-def stages(value):
-    """Yield the step's own record of a JSON file; a cell's metrics.json repeats others' and is passed over."""
-    if isinstance(value, dict) and "provenance" not in value:
-        stage = value.get("stage")
-        if isinstance(stage, dict):
-            yield stage
+def stages(record) -> list[dict]:
+    """Return the stages that a record measured; one of finetuning repeats earlier loops and counts its last only."""
+    if isinstance(record, dict) and "loops" in record:
+        record = record["loops"][-1]
+    return [record["stage"]] if isinstance(record, dict) and isinstance(record.get("stage"), dict) else []
 
 
 if __name__ == "__main__":

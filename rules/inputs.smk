@@ -167,3 +167,7 @@ def scorings(wildcards):
 
 def metrics_of(exhibit):
     return [in_cell(f"{CELL}metrics.json", cell) for cell in study.runnable(exhibit)]
+
+
+# The numbers that the paper prints: data, so no code digest sees them.
+PAPER = os.path.join(workflow.basedir, "vecaf", "reporting", "paper", "reported.csv")

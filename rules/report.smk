@@ -40,7 +40,8 @@ rule table:
         runtime=10,
     params:
         settings=lambda w: settings(study.layout(w.exhibit)),
-        code=code_digest("scripts/table.py"),
+        code=code_digest("scripts/table.py", "vecaf/reporting/table1.py"),
+        paper=artifacts.file_hash(PAPER),
     shell:
         "python -m scripts.table --rows {input.rows} --params {params.settings:q}"
         " --csv {output.csv} --md {output.md} --tex {output.tex} > {log} 2>&1"

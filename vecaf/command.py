@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -39,12 +41,25 @@ def _json(text: str) -> Any:
 
 
 def run(main: Callable[[list[str]], str]) -> None:
-    """Call main with the command line and print the line it returns; errors a user can mend leave exit code 1."""
+    """Call main with the command line and print the line it returns; errors a user can mend leave exit code 1.
+
+    The process ends without Python's tear-down, which for torch takes as long as a small step: every file is closed by
+    then, and what was printed is flushed.
+    """
+    gc.freeze()  # what was imported stays, see scripts/__init__.py
+    gc.enable()
+    code = 0
     try:
-        print(main(sys.argv[1:]), flush=True)
+        print(main(sys.argv[1:]))
     except VecafError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+        code = 1
+    except BaseException:
+        gc.unfreeze()
+        raise
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def torch_device(name: str):

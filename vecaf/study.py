@@ -47,7 +47,7 @@ class Study(Grid):
         chosen = {key: spec[key] for key in spec if key not in ("title", "pretraining")}
         params = {"backbone": chosen, "input_size": self.dataset(dataset).input_size}
         if spec["weights"] == "self_supervised":
-            params["pretraining"] = spec["pretraining"]
+            params["pretraining"] = self.backbone(backbone).pretraining.model_dump()
             params["seed"] = seeds.stream("pretrain", dataset=dataset, backbone=backbone)
         return params
 

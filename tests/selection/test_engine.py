@@ -187,3 +187,16 @@ def test_the_memory_meter_sees_a_naive_form():
         naive_activeft(z, z[:40], 1)
     assert memory.largest >= 4 * 600 * 40
     assert memory.peak >= 2 * 4 * 600 * 40
+
+
+def test_adam_is_torchs():
+    generator = torch.Generator().manual_seed(0)
+    theta = torch.randn(5, 3, generator=generator)
+    other = theta.clone()
+    own, theirs = engine._Adam(theta, 1e-2), torch.optim.Adam([other], lr=1e-2)
+    for _ in range(50):
+        gradient = torch.randn(5, 3, generator=generator)
+        own.step(gradient)
+        other.grad = gradient.clone()
+        theirs.step()
+    torch.testing.assert_close(theta, other, rtol=1e-6, atol=1e-7)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from vecaf import augmentation, selection
+from vecaf.models.pretraining import Options as PretrainingOptions
 from vecaf.training import recipes
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
@@ -73,7 +74,9 @@ class BackboneSpec(Part):
     mean: list[float] | None = Field(None, min_length=3, max_length=3)
     std: list[float] | None = Field(None, min_length=3, max_length=3)
     interpolation: Literal["bilinear", "bicubic"] | None = None
-    pretraining: dict[str, Any] = Field(default_factory=dict, description="self_supervised only: overrides")
+    pretraining: PretrainingOptions = Field(
+        default_factory=PretrainingOptions, description="how `self_supervised` weights are made"
+    )
 
 
 class Captioner(Part):

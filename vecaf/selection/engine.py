@@ -83,6 +83,27 @@ class Optimised:
         return len(self.values)
 
 
+class _Adam:
+    """Adam (Kingma & Ba, 2015) with torch's defaults, for one tensor that has no graph.
+
+    torch.optim imports the compiler at its first step: as long as a small selection takes, in every job.
+    """
+
+    BETAS, EPSILON = (0.9, 0.999), 1e-8
+
+    def __init__(self, theta: torch.Tensor, learning_rate: float):
+        self.theta, self.learning_rate, self.steps = theta, learning_rate, 0
+        self.mean, self.square = torch.zeros_like(theta), torch.zeros_like(theta)
+
+    def step(self, gradient: torch.Tensor) -> None:
+        self.steps += 1
+        first, second = self.BETAS
+        self.mean.lerp_(gradient, 1 - first)
+        self.square.mul_(second).addcmul_(gradient, gradient, value=1 - second)
+        scale = (self.square.sqrt() / (1 - second**self.steps) ** 0.5).add_(self.EPSILON)
+        self.theta.addcdiv_(self.mean, scale, value=-self.learning_rate / (1 - first**self.steps))
+
+
 def optimise(
     z: torch.Tensor,
     weights: torch.Tensor,
@@ -108,7 +129,7 @@ def optimise(
     """
     rescale = len(z) / rows if sums and rows is not None else 1.0
     theta = initial.clone()
-    adam = torch.optim.Adam([theta], lr=learning_rate)
+    adam = _Adam(theta, learning_rate)
     found = Optimised(theta)
     for step in range(iterations):
         part, part_weights = z, weights
@@ -121,13 +142,13 @@ def optimise(
         c = theta / length
         value, gradient = objective(c, part, assign(part, c, chunk), part_weights)
         # The derivative of a direction: what points along the centroid changes only its length.
-        theta.grad = (gradient - (gradient * c).sum(dim=1, keepdim=True) * c) / length
+        gradient = (gradient - (gradient * c).sum(dim=1, keepdim=True) * c) / length
         found.values.append(value.item())
         if tolerance is not None and step >= window:
             before = found.values[-1 - window]
             if abs(found.values[-1] - before) < tolerance * abs(before):
                 break
-        adam.step()
+        adam.step(gradient)
     found.centroids = torch.nn.functional.normalize(theta, dim=1)
     found.last = evaluate(z, weights, found.centroids, objective, chunk)
     return found
