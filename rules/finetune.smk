@@ -33,7 +33,6 @@ rule finetune:
         runtime=720,
     params:
         settings=lambda w: settings(study.finetune_params(cell_of(w), int(w.loop))),
-        lineage=lambda w: lineage(cell_of(w), int(w.loop)),
         version=step_version("finetune"),
         inputs=lambda w, input: named(input),
     shell:
@@ -56,6 +55,5 @@ use rule finetune as finetune_last with:
         log_of(CELL, "finetune"),
     params:
         settings=lambda w: settings(study.finetune_params(*last_loop(w))),
-        lineage=lambda w: lineage(*last_loop(w)),
         version=step_version("finetune"),
         inputs=lambda w, input: named(input),

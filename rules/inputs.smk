@@ -86,37 +86,11 @@ def objective_named(wildcards):
     raise WorkflowError(f"no method of the configuration has the objective {wildcards.objective!r}")
 
 
-def lineage(cell, loop):
-    """Return a digest of everything behind a selection except the weights it read.
-
-    finetune takes its selection as `ancient`: a fresh clone's file times must not retrain a study. What may change
-    the ids is therefore told here, as parameters and code.
-    """
-    needs = study.needs(cell.method, cell.schedule, loop)
-    behind = [study.pool_params(cell.dataset), study.selection_params(cell, loop), selector_code(cell, loop)]
-    if "losses" in needs and loop == 1:
-        head = study.head(cell.method, cell.schedule)
-        objective = study.objective_params(cell.method)
-        behind.append(study.head_params(cell.dataset, cell.backbone, head, objective, cell.seed))
-        behind.append(code_digest("scripts/head.py"))
-    if needs & {"embeddings", "losses"}:
-        behind += [study.score_params(cell), step_version("score")]
-    if study.augments_pool(cell.method, loop):
-        behind += [study.augment_params(cell), code_digest("scripts/augment.py"), text_lineage(cell)]
-    return artifacts.digest(behind)
-
-
-def text_lineage(cell):
-    captioner, encoder = study.captioner(cell.dataset, cell.method), study.encoder(cell.dataset, cell.method)
-    captions = [study.caption_params(cell.dataset, captioner), step_version("caption")]
-    return [*captions, study.text_params(cell.dataset, encoder, study.prompt(cell.method)), step_version("embed_text")]
-
-
 def finetune_inputs(cell, loop):
     first = 1 if study.method(cell.method).accumulate else loop
     inputs = {
         "pool": [in_cell(path, cell) for path in POOL_FILES],
-        "selection": [ancient(selection_folder(cell, l) + "selection.parquet") for l in range(first, loop + 1)],
+        "selection": [selection_folder(cell, l) + "selection.parquet" for l in range(first, loop + 1)],
     }
     if loop == 1:
         inputs["weights"] = [in_cell(f"{PRETRAINED}weights.safetensors", cell), head_files(cell) + "head.safetensors"]
