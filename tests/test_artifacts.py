@@ -66,6 +66,8 @@ with artifacts.array_writer({str(tmp_path / "e.npy")!r}, (10, 2), "float32") as 
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
     assert not (tmp_path / "e.npy").exists()
+    artifacts.write_array(tmp_path / "e.npy", np.zeros(3))
+    assert leftovers(tmp_path) == ["e.npy"]  # what the killed one left behind went with the next write
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,129 @@
+"""The scripts as commands: help for each, and one clear sentence for bad input with nothing written."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from scripts import embed_text, metrics, select
+from vecaf import artifacts
+from vecaf.errors import ArtifactError, DataError, SelectionError
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SCRIPTS = sorted(path.stem for path in (ROOT / "scripts").glob("*.py") if path.stem != "__init__")
+
+
+def run(name, *arguments):
+    command = [sys.executable, "-m", f"scripts.{name}", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_every_script_has_help_and_a_rule(name):
+    done = run(name, "--help")
+    assert done.returncode == 0
+    assert "usage" in done.stdout
+    assert len(done.stdout) > 300
+    rules = "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
+    assert f"scripts.{name}" in rules
+
+
+def test_bad_json_and_bad_files_are_one_sentence(tmp_path):
+    done = run("head", "--pool", "a", "b", "c", "--embeddings", "e", "--params", "{", "--head", "h", "--losses", "l")
+    assert done.returncode == 2
+    assert "not valid JSON" in done.stderr
+    params = json.dumps({"kind": "tfidf", "prompt": None, "seed": 0})
+    done = run("embed_text", "--captions", tmp_path / "none.parquet", "--params", params, "--out", tmp_path / "t.npy",
+               "--record", tmp_path / "t.json")  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: cannot read ")
+    assert len(done.stderr.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def captions(path, rows):
+    artifacts.write_table(path, pd.DataFrame(rows, columns=["id", "caption"]))
+    return [
+        *("--captions", str(path), "--params", json.dumps({"kind": "tfidf", "prompt": None, "seed": 0})),
+        *("--out", str(path.parent / "text.npy"), "--record", str(path.parent / "text.json")),
+    ]
+
+
+def test_a_missing_caption_is_named(tmp_path):
+    for rows, sentence in (
+        ([(0, "a cat"), (1, " "), (2, None)], r"2 images have no caption \(ids 1, 2\)"),
+        ([(0, "a cat"), (2, "a dog")], "ids must count 0"),
+    ):
+        with pytest.raises(DataError, match=sentence):
+            embed_text.main(captions(tmp_path / "captions.parquet", rows))
+        assert not (tmp_path / "text.npy").exists()
+
+
+def test_text_carries_the_hash_of_its_captions(tmp_path):
+    embed_text.main(captions(tmp_path / "captions.parquet", [(0, "a red cat"), (1, "a blue dog"), (2, "a red dog")]))
+    record = artifacts.read_json(tmp_path / "text.json")
+    assert record["captions_hash"] == artifacts.file_hash(tmp_path / "captions.parquet")
+    assert record["rows"] == 3
+
+
+@pytest.fixture
+def selection_files(tmp_path):
+    rng = np.random.default_rng(0)
+    count = 60
+    index = pd.DataFrame({"id": np.arange(count), "label": rng.integers(0, 3, count), "split": "pool"})
+    artifacts.write_table(tmp_path / "index.parquet", index)
+    artifacts.write_array(tmp_path / "embeddings.npy", rng.normal(size=(count, 8)).astype("float32"))
+    artifacts.write_array(tmp_path / "losses.npy", rng.random(count).astype("float32"))
+
+    def arguments(ratio="10pct", **params):
+        settings = {"selector": "ods", "params": params, "ratio": ratio, "loop": 1}
+        settings["seeds"] = {"random_set": 1, "centroids": 2}
+        return [
+            *("--index", str(tmp_path / "index.parquet"), "--embeddings", str(tmp_path / "embeddings.npy")),
+            *("--losses", str(tmp_path / "losses.npy"), "--params", json.dumps(settings), "--device", "cpu"),
+            *("--out", str(tmp_path / "ids.parquet"), "--record", str(tmp_path / "ids.json")),
+        ]
+
+    return tmp_path, arguments
+
+
+def test_selecting_writes_ids_and_a_record(selection_files):
+    folder, arguments = selection_files
+    assert select.main(arguments()) == "ods chose 6 of 60 ids in loop 1"
+    ids = artifacts.read_table(folder / "ids.parquet")["id"].to_numpy()
+    record = artifacts.read_json(folder / "ids.json")
+    assert record["ids_hash"] == artifacts.ids_hash(ids)
+    assert record["k"] == len(set(ids)) == 6
+    assert {"loss_ratio", "overlap_initial", "class_histogram", "objective_of_selected"} <= set(record["diagnostics"])
+
+
+def test_an_impossible_selection_leaves_nothing(selection_files):
+    folder, arguments = selection_files
+    with pytest.raises(SelectionError, match=r"K = 0 is outside 1\.\.60"):
+        select.main(arguments(ratio="1pct"))
+    assert not (folder / "ids.parquet").exists()
+
+
+CELL = "digits/vit/vecaf/5pct/3loops/seed0"
+
+
+def collected(tmp_path, digest, status=None, reason=None):
+    expected = json.dumps([[CELL, digest, status, reason]])
+    metrics.main(["--cells", str(tmp_path), "--params", expected, "--out", str(tmp_path / "rows.parquet")])
+    return artifacts.read_table(tmp_path / "rows.parquet").iloc[0]
+
+
+def test_cells_without_numbers_say_why(tmp_path):
+    assert collected(tmp_path, "abc")["status"] == "not run"
+    row = collected(tmp_path, None, "not implemented", "selector ta_vaal")
+    assert (row["status"], row["reason"]) == ("not implemented", "selector ta_vaal")
+
+
+def test_a_broken_metrics_file_is_named(tmp_path):
+    artifacts.write_json(tmp_path / CELL / "metrics.json", {"schema_version": 1})
+    with pytest.raises(ArtifactError, match=r"metrics\.json is no complete metrics file: .*provenance"):
+        collected(tmp_path, "abc")
