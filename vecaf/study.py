@@ -10,6 +10,7 @@ from vecaf import seeds
 from vecaf.artifacts import digest
 from vecaf.config.checks import PLANNED_SELECTORS
 from vecaf.config.merging import merge
+from vecaf.config.schema import Turn
 from vecaf.grid import NO_PROMPT, Cell, Grid
 
 WHOLE_POOL = "100pct"
@@ -220,18 +221,16 @@ class Study(Grid):
         }
 
     def _schedules_said(self, rows: list[tuple[str, str]]) -> dict[str, str]:
-        """Return each schedule in words, with the methods that have a form of their own."""
+        """Return each schedule in words; methods with a form of their own are named, together where it is the same."""
+        own: dict[tuple[str, str], list[str]] = {}
         said: dict[str, str] = {}
         for method, schedule in rows:
-            own = self.method(method).schedules.get(schedule)
-            turns = [
-                ("own selection" if t.selector == "method" else t.selector, t.share)
-                for t in self.turns(method, schedule)
-            ]
-            words = ", then ".join(f"{selector} for {share} of the batches" for selector, share in turns)
-            key = f"{schedule} ({self.method(method).title})" if own else schedule
-            said[key] = words.replace(" for 1 of the batches", " for all batches")
-        return said
+            words = _in_words(self.turns(method, schedule))
+            if schedule in self.method(method).schedules:
+                own.setdefault((schedule, words), []).append(self.method(method).title)
+            else:
+                said[schedule] = words
+        return said | {f"{schedule} ({', '.join(titles)})": words for (schedule, words), titles in own.items()}
 
     def _budgets_said(self, columns: list[tuple[str, str, str]]) -> list[str]:
         """Return the finetuning budget of each dataset as a note."""
@@ -253,3 +252,10 @@ class Study(Grid):
         return {
             name: digest([(str(cell), self.digest(cell)) for cell in self.runnable(name)]) for name in self.exhibits()
         }
+
+
+def _in_words(turns: list[Turn]) -> str:
+    named = [("own selection" if turn.selector == "method" else turn.selector, turn.share) for turn in turns]
+    return ", then ".join(
+        f"{selector} for " + ("all batches" if share == "1" else f"{share} of the batches") for selector, share in named
+    )
