@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import numpy as np
-from vecaf.data.images import Images
-from vecaf.models import captioners
 
 from vecaf import artifacts, command
+from vecaf.data.images import Images
+from vecaf.models import captioners
 
 CHUNK = 1024
 

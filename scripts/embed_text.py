@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import numpy as np
-from vecaf.models import text_encoders
 
 from vecaf import artifacts, command
 from vecaf.errors import DataError
+from vecaf.models import text_encoders
 
 
 def main(argv: list[str]) -> str:

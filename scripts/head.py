@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from vecaf.models import head
-
 from vecaf import artifacts, command
+from vecaf.models import head
 
 
 def main(argv: list[str]) -> str:

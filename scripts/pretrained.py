@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
+from vecaf import artifacts, command
 from vecaf.data.images import Images
 from vecaf.models import backbone
-
-from vecaf import artifacts, command
 from vecaf.provenance import Stage
 
 

@@ -57,6 +57,12 @@ def test_all_problems_are_reported_at_once(paper_raw):
     assert "problems in the configuration" in head
 
 
+def test_a_mistake_that_others_inherit_is_reported_once(paper_raw):
+    text = problems(paper_raw, methods={"vecaf": {"ods": {"diversity": "high"}}})
+    assert "methods.vecaf.ods.diversity: 'high' is not allowed" in text
+    assert text.startswith("1 problem ")
+
+
 def test_more_loops_than_batches(paper_raw):
     text = problems(paper_raw, datasets={"cifar10": {"batches": 4}})
     assert "schedule '5loops' has 5 loops, but datasets.cifar10.batches is 4" in text

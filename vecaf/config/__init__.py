@@ -33,7 +33,7 @@ def load(raw: dict[str, Any]) -> Config:
     try:
         config = Config.model_validate(data)
     except ValidationError as error:
-        problems += _readable(error)
+        problems += _readable(_written(error.errors(), raw))
         # Values that parse are still checked against one another, so that one run shows every mistake.
         config = _salvage(data)
     if config is not None:
@@ -49,10 +49,23 @@ def _list(problems) -> str:
     return "\n".join([head, *(f"  - {problem}" for problem in problems)])
 
 
-def _readable(error: ValidationError) -> list[str]:
+def _written(errors: list[Any], raw: dict[str, Any]) -> list[Any]:
+    """Return the errors without those that came by ``extends``: a mistake is reported once, where it is written."""
+    found = {(item["loc"], repr(item["input"])) for item in errors}
+
+    def inherited(item: Any) -> bool:
+        section, name, *rest = (*item["loc"], None)[: max(2, len(item["loc"]))]
+        entry = raw[section].get(name) if section in ("datasets", "methods") else None
+        base = entry.get("extends") if isinstance(entry, dict) else None
+        return base is not None and ((section, base, *rest), repr(item["input"])) in found
+
+    return [item for item in errors if not inherited(item)]
+
+
+def _readable(errors: list[Any]) -> list[str]:
     """Turn pydantic's errors into lines of key, value and what is allowed."""
     lines = []
-    for item in error.errors():
+    for item in errors:
         # Union branches appear in pydantic's location as type names; people know keys only.
         key = ".".join(
             str(part) for part in item["loc"] if not re.search(r"[\[\]()]|^(OneVsAll|literal|Exhibit)", str(part))
