@@ -1,6 +1,7 @@
 """Run the demo as its user would, then say where things are and how much of the time was work."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ def main() -> int:
         return 0
     print("Running the study in miniature on the embedded digits (about 4 minutes on two cores).", flush=True)
     start = time.time()
-    code = subprocess.run(command, cwd=ROOT).returncode
+    code = run(command)
     if code:
         print("\nThe demo did not finish; the log above says which job failed. `make demo` goes on from there.")
         return code
@@ -28,13 +29,35 @@ def main() -> int:
     return 0
 
 
+def run(command: list[str]) -> int:
+    """Run the workflow with its whole output in a file; show the steps done, and on failure what failed and its log."""
+    log = RESULTS / "snakemake.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    failed, shown = False, -1
+    with log.open("w") as file:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for line in process.stdout:
+            file.write(line)
+            failed = failed or line.startswith(("Error in rule", "RuleException", "WorkflowError"))
+            done = re.match(r"(\d+) of (\d+) steps", line)
+            if failed:
+                print(line, end="")
+            elif done and sys.stdout.isatty():
+                print(f"\r{done[1]} of {done[2]} steps", end="\n" if done[1] == done[2] else "", flush=True)
+            elif done and (tenth := 10 * int(done[1]) // int(done[2])) > shown:
+                shown = tenth
+                print(f"{done[1]} of {done[2]} steps", flush=True)
+    return process.wait()
+
+
 def where() -> None:
     cells = sorted(RESULTS.glob("cells/*/*/*/*/*/*/metrics.json"))
     print(f"""
 tables   {RESULTS.relative_to(ROOT)}/tables/table1.md  (.csv, .tex beside it)
+figures  none yet: no figure has an implementation so far
 metrics  {RESULTS.relative_to(ROOT)}/metrics/table1.parquet; {len(cells)} cells, for example
          {cells[0].relative_to(ROOT) if cells else "none yet"}
-logs     {RESULTS.relative_to(ROOT)}/logs/
+logs     {RESULTS.relative_to(ROOT)}/logs/, and snakemake's own in {RESULTS.relative_to(ROOT)}/snakemake.log
 one cell again:  .venv/bin/snakemake -f {cells[0].relative_to(ROOT) if cells else "FILE"} --profile demo
 """)
 
