@@ -9,6 +9,7 @@ rule evaluate:
         pretrained=f"{PRETRAINED}weights.json",
         selections=selections,
         scorings=scorings,
+        augmentations=augmentations,
     output:
         metrics=f"{CELL}metrics.json",
         predictions=f"{CELL}predictions.parquet",
@@ -29,5 +30,5 @@ rule evaluate:
     shell:
         "python -m scripts.evaluate --pool {input.pool} --root {resources.images:q} --weights {input.weights}"
         " --history {input.history} --pretrained {input.pretrained} --selections {input.selections}"
-        " --scorings {input.scorings} --params {params.settings:q} --batch-size {resources.score_batch}"
+        " --scorings {input.scorings} --augmentations {input.augmentations} --params {params.settings:q} --batch-size {resources.score_batch}"
         " --device {resources.device} --metrics {output.metrics} --predictions {output.predictions} > {log} 2>&1"

@@ -4,10 +4,10 @@ Loops before the last write below loop{l}/ for the next loop only. The last one 
 writes to the cell's own folder: final weights, and the logs of all loops, which each loop hands to the next.
 """
 
-# Several GPUs: one task starts one process per GPU (torchrun), the global batch stays the same.
+# Several GPUs: one task starts one process for each that it sees, the global batch stays the same.
 entry = "scripts.finetune"
 if study.config.gpus > 1 and device != "cpu":
-    entry = f"torch.distributed.run --standalone --nproc_per_node={study.config.gpus} -m {entry}"
+    entry = f"vecaf.launch {study.config.gpus} {entry}"
 
 
 rule finetune:

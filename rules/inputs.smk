@@ -139,6 +139,20 @@ def scorings(wildcards):
     return [in_cell(f"{LOOP}score.json", cell, loop=loop) for loop in read]
 
 
+def augmentations(wildcards):
+    """Return the records of the pool's augmentations behind a cell's selections."""
+    cell, loops = last_loop(wildcards)
+    records = [
+        in_cell(f"{LOOP}augment.json", cell, loop=loop)
+        for loop in range(2, loops + 1)
+        if study.augments_pool(cell.method, loop) and "embeddings" in study.needs(cell.method, cell.schedule, loop)
+    ]
+    if study.augments_pool(cell.method, 1) and "embeddings" in study.needs(cell.method, cell.schedule, 1):
+        first = in_cell(AUGMENTED, cell, augmentation=study.first_augmentation(cell))
+        records.append(first.removesuffix(".npy") + ".json")
+    return records
+
+
 def metrics_of(exhibit):
     return [in_cell(f"{CELL}metrics.json", cell) for cell in study.runnable(exhibit)]
 

@@ -21,6 +21,7 @@ def main(argv: list[str]) -> str:
     parser.add_argument("--pretrained", type=Path, required=True, help="record of the pretrained weights")
     parser.add_argument("--selections", type=Path, nargs="+", required=True, help="records of the loops' selections")
     parser.add_argument("--scorings", type=Path, nargs="*", default=[], help="records of the pool's scorings")
+    parser.add_argument("--augmentations", type=Path, nargs="*", default=[], help="records of the pool's augmentations")
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--metrics", type=Path, required=True, help="output: JSON")
     parser.add_argument("--predictions", type=Path, required=True, help="output: Parquet, one row per test image")
@@ -68,13 +69,20 @@ def read_records(args, params: dict) -> dict:
                 f"loop {loop} was trained on other ids than {args.selections[loop - 1].parent} holds now; "
                 f"train it again: snakemake -R finetune finetune_last -- {args.metrics}"
             )
-    scorings = {int(file.parent.name.removeprefix("loop")): artifacts.read_json(file) for file in args.scorings}
     return {
         "finetune": loops,
         "select": selections,
-        "score": scorings,
+        "score": by_loop(args.scorings),
+        "augment": by_loop(args.augmentations),
         "pretrained": artifacts.read_json(args.pretrained),
     }
+
+
+def by_loop(files: list[Path]) -> dict[int, dict]:
+    """Return records by the loop whose folder they lie in; what is shared lies elsewhere and belongs to loop 1."""
+    folders = [file.parent.name for file in files]
+    loops = [int(name.removeprefix("loop")) if name.startswith("loop") else 1 for name in folders]
+    return {loop: artifacts.read_json(file) for loop, file in zip(loops, files, strict=True)}
 
 
 def costs(records: dict, evaluation: dict) -> dict:
@@ -86,8 +94,9 @@ def costs(records: dict, evaluation: dict) -> dict:
             "finetune": trained["stage"]["training_seconds"],
             "curve": trained["stage"]["monitor_seconds"],
         }
-        if number in records["score"]:
-            seconds["score"] = records["score"][number]["stage"]["seconds"]
+        for step in ("score", "augment"):
+            if number in records[step]:
+                seconds[step] = records[step][number]["stage"]["seconds"]
         loops.append(seconds)
     batches = sum(trained["batches"] for trained in records["finetune"])
     return cost(batches, loops, {"evaluate": evaluation["seconds"]})
@@ -105,6 +114,8 @@ def provenance(args, records: dict, evaluation: Stage) -> dict:
         # A training step is counted as three forward passes: forward, and twice that backward.
         stages[f"loop{loop}/finetune"] = trained["stage"] | {"macs": 3 * macs * drawn}
         ids[f"loop{loop}"] = trained["ids_hash"]
+        if loop in records["augment"]:
+            stages[f"loop{loop}/augment"] = records["augment"][loop]["stage"]
         if loop in records["score"]:
             stages[f"loop{loop}/score"] = records["score"][loop]["stage"] | {"macs": macs * selected["pool_size"]}
         for name, seed in params["resolved"]["finetune"][loop - 1]["seeds"].items():

@@ -68,6 +68,7 @@ def test_provenance_is_complete(study):
         "loop1/select",
         "loop1/finetune",
         "loop2/score",
+        "loop2/augment",
         "loop2/select",
         "loop2/finetune",
         "evaluate",

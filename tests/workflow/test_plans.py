@@ -47,6 +47,14 @@ def test_the_demo_is_what_the_issue_of_table_1_needs(fresh):
     assert planned["finetune_last"] == 18
 
 
+def test_a_prompt_shifts_the_pool_before_the_first_selection(fresh):
+    cell = "results/demo/cells/digits/vit_digits/vecaf_snow/5pct/3loops/seed0/metrics.json"
+    planned = rules(fresh.plan(cell))
+    assert planned["augment_first"] == planned["select_first"] == planned["embed_text"] == 1
+    assert planned["augment"] == 2
+    assert "augment_first" not in rules(fresh.plan(cell.replace("vecaf_snow", "vecaf")))
+
+
 def test_planned_commands_can_be_pasted(fresh):
     text = fresh.snakemake("-n", "-p", "--quiet", "progress").text
     commands = re.findall(r"-m scripts\.(\w+) (.*)", text)
