@@ -93,6 +93,15 @@ def test_arrays_and_weights_come_back(tmp_path):
     assert artifacts.read_weights_metadata(tmp_path / "w.safetensors") == {"ids": "abc"}
 
 
+def test_equal_weights_have_equal_bytes(tmp_path):
+    import torch
+
+    tensors, metadata = {"b": torch.ones(2), "a": torch.zeros(3)}, {"ids_hash": "x", "stop": "3", "loop": "1"}
+    for number in range(12):
+        artifacts.write_weights(tmp_path / f"{number}", tensors, metadata)
+    assert len({artifacts.file_hash(tmp_path / f"{number}") for number in range(12)}) == 1
+
+
 def test_digests_ignore_order_and_see_every_value():
     assert artifacts.digest({"a": 1, "b": [1, 2]}) == artifacts.digest({"b": [1, 2], "a": 1})
     assert artifacts.digest({"a": 1}) != artifacts.digest({"a": 2})

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
+METADATA = "vecaf"  # the key of a weights file under which its metadata stands as JSON
+
 
 @contextlib.contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
@@ -147,8 +149,10 @@ def write_weights(path: str | Path, tensors: dict[str, torch.Tensor], metadata: 
     from safetensors.torch import save_file
 
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    # One key: safetensors writes several in an arbitrary order, and equal weights would have unequal hashes.
+    written = {METADATA: canonical(metadata)} if metadata else None
     with atomic(path) as temporary:
-        save_file(contiguous, temporary, metadata=metadata)
+        save_file(contiguous, temporary, metadata=written)
 
 
 def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
@@ -171,7 +175,7 @@ def read_weights_metadata(path: str | Path) -> dict[str, str]:
     with _opened(path):
         pass
     with safe_open(path, framework="numpy") as file:
-        return file.metadata() or {}
+        return json.loads((file.metadata() or {}).get(METADATA, "{}"))
 
 
 def write_text(path: str | Path, text: str) -> None:
