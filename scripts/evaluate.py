@@ -60,8 +60,13 @@ def main(argv: list[str]) -> str:
 
 
 def read_records(args, params: dict) -> dict:
-    """Return the records of all stages; raises ArtifactError when selection and training do not belong together."""
+    """Return the records of all stages; raises ArtifactError when they, or the weights, do not belong together."""
     loops = artifacts.read_json(args.history)["loops"]
+    if artifacts.read_weights_metadata(args.weights).get("ids_hash") != loops[-1]["ids_hash"]:
+        raise ArtifactError(
+            f"{args.weights} was not trained on the ids that {args.history.name} records; "
+            f"train it again: snakemake -R finetune_last -- {args.metrics}"
+        )
     selections = [artifacts.read_json(file) for file in args.selections]
     for loop, (trained, selected) in enumerate(zip(loops, selections, strict=True), start=1):
         if trained["ids_hash"] != selected["ids_hash"] and not params["resolved"]["finetune"][0]["accumulate"]:

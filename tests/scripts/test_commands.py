@@ -127,3 +127,33 @@ def test_a_broken_metrics_file_is_named(tmp_path):
     artifacts.write_json(tmp_path / CELL / "metrics.json", {"schema_version": 1})
     with pytest.raises(ArtifactError, match=r"metrics\.json is no complete metrics file: .*provenance"):
         collected(tmp_path, "abc")
+
+
+def test_weights_and_selections_that_do_not_belong_together_are_refused(tmp_path):
+    import argparse
+
+    import torch
+
+    from scripts import evaluate
+
+    def records(trained, selected, weights):
+        artifacts.write_weights(tmp_path / "weights.safetensors", {"w": torch.zeros(1)}, {"ids_hash": weights})
+        artifacts.write_json(tmp_path / "finetune.json", {"loops": [{"ids_hash": trained}]})
+        artifacts.write_json(tmp_path / "first" / "selection.json", {"ids_hash": selected})
+        artifacts.write_json(tmp_path / "weights.json", {})
+        args = argparse.Namespace(
+            weights=tmp_path / "weights.safetensors",
+            history=tmp_path / "finetune.json",
+            selections=[tmp_path / "first" / "selection.json"],
+            scorings=[],
+            augmentations=[],
+            pretrained=tmp_path / "weights.json",
+            metrics=tmp_path / "metrics.json",
+        )
+        return evaluate.read_records(args, {"resolved": {"finetune": [{"accumulate": False}]}})
+
+    assert records("a", "a", "a")["finetune"] == [{"ids_hash": "a"}]
+    with pytest.raises(ArtifactError, match="loop 1 was trained on other ids than"):
+        records("a", "b", "a")
+    with pytest.raises(ArtifactError, match=r"was not trained on the ids that finetune\.json records"):
+        records("a", "a", "b")
