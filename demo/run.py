@@ -18,7 +18,7 @@ def main() -> int:
         print("Nothing to do: the demo is complete and up to date.")
         where()
         return 0
-    print("Running the study in miniature on the embedded digits (about 4 minutes on two cores).", flush=True)
+    print("Running the study in miniature on the embedded digits (about three minutes on two cores).", flush=True)
     start = time.time()
     code = run(command)
     if code:

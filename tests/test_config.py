@@ -4,12 +4,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vecaf import config
 from vecaf.config.merging import merge
 from vecaf.errors import ConfigError
+from vecaf.study import Study
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -107,6 +109,12 @@ def test_the_paper_and_the_demo_agree_with_the_schema_for_editors(paper_raw, dem
     jsonschema = pytest.importorskip("jsonschema")
     for raw in (paper_raw, demo_raw):
         jsonschema.validate(raw, config.schema())
+
+
+def test_the_study_in_the_docs_is_a_valid_one(paper_raw):
+    block = (ROOT / "docs/own-study.md").read_text().split("```yaml")[1].split("```")[0]
+    study = Study(config.load(merge(paper_raw, yaml.safe_load(block))))
+    assert len(study.runnable("table1")) == 18
 
 
 def test_parsing_imports_nothing_heavy():
