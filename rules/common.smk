@@ -79,7 +79,7 @@ def between_loops(path):
 
 
 def cell_of(wildcards):
-    """Return the cell of a job, and refuse combinations that no schedule has."""
+    """Return the cell of a job."""
     return Cell(
         wildcards.dataset,
         wildcards.backbone,

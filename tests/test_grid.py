@@ -6,8 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vecaf.config.merging import merge
+from vecaf.config.schema import Config
 from vecaf.grid import Cell
 from vecaf.ratio import ratio_of, subset_size
+from vecaf.study import Study
 
 
 def test_the_papers_grid_is_exactly_its_tables(paper):
@@ -94,13 +97,8 @@ def test_streams_are_shared_by_methods_and_not_by_seeds(demo):
 
 def test_parameters_hold_only_what_a_step_uses(demo):
     """Changing CEA's step must reach finetuning, and neither the selection of loop 1 nor any other method."""
-    from vecaf.config.merging import merge
-    from vecaf.study import Study
-
     changed = demo.config.model_dump()
     changed["methods"]["vecaf"]["cea"]["step"] = 0.2
-    from vecaf.config.schema import Config
-
     after = Study(Config.model_validate(merge(demo.config.model_dump(), changed)))
     vecaf = Cell("digits", "vit_digits", "vecaf", "5pct", "3loops", 0)
     random = Cell("digits", "vit_digits", "random", "5pct", "3loops", 0)
@@ -109,6 +107,13 @@ def test_parameters_hold_only_what_a_step_uses(demo):
     assert demo.finetune_params(vecaf, 1) != after.finetune_params(vecaf, 1)
     assert demo.digest(vecaf) != after.digest(vecaf)
     assert demo.digest(random) == after.digest(random)
+
+
+def test_a_cells_digest_sees_how_it_is_scored(demo):
+    changed = demo.config.model_copy(deep=True)
+    changed.datasets["digits"].embedding_dtype = "float16"
+    cell = Cell("digits", "vit_digits", "vecaf", "5pct", "3loops", 0)
+    assert Study(changed).digest(cell) != demo.digest(cell)
 
 
 def test_equal_first_selections_share_a_name(paper):

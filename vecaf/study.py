@@ -158,7 +158,14 @@ class Study(Grid):
         return {
             "pool": self.pool_params(cell.dataset),
             "backbone": self.backbone_params(cell.dataset, cell.backbone),
-            "head": self.head(cell.method, cell.schedule),
+            "score": self.score_params(cell),
+            "head": self.head_params(
+                cell.dataset,
+                cell.backbone,
+                self.head(cell.method, cell.schedule),
+                self.objective_params(cell.method),
+                cell.seed,
+            ),
             "selection": [self.selection_params(cell, loop) for loop in loops],
             "cea": readings.model_dump() if (readings := self.method(cell.method).cea) is not None else None,
             "text": text,

@@ -39,7 +39,7 @@ def test_every_runnable_cell_of_the_paper_has_one_evaluation(fresh, paper_):
     assert counts(paper(fresh, "cells"))["evaluate"] == len(paper_.runnable())
 
 
-def test_the_demo_is_what_the_issue_of_table_1_needs(fresh):
+def test_the_demo_plans_every_method_schedule_and_seed_once(fresh):
     planned = rules(fresh.plan())
     assert planned["evaluate"] == 18
     assert planned["pool"] == planned["caption"] == planned["embed_text"] == planned["pretrained"] == 1

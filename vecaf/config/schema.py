@@ -123,7 +123,6 @@ class _Method(Part):
     training: dict[str, Any] = Field(default_factory=dict, description="overrides of the study's `training` section")
     schedules: dict[str, list[Turn]] = Field(default_factory=dict, description="this method's own form of a schedule")
     stylize: Stylize | None = None
-    citation: str | None = None
 
 
 Method = create_model(
