@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 
 from vecaf import selection
+from vecaf.selection.base import PER_SAMPLE
 
 SEEDS = {"random_set": 11, "centroids": 12}
 # What makes a selector fast enough for a test, where it has such a parameter.
-QUICK = {"iterations": 12, "ensemble": 2}
+QUICK = {"iterations": 12, "ensemble": 2, "max_iterations": 6, "width": 4, "subpool": 2.0}
 
 
 def make_inputs(size=90, width=8, classes=5, seed=0, spread=0.35):
@@ -21,20 +22,30 @@ def make_inputs(size=90, width=8, classes=5, seed=0, spread=0.35):
     embeddings = (centers[labels] + spread * generator.normal(size=(size, width))).astype(np.float32)
     losses = (generator.lognormal(size=size) / (1 + labels)).astype(np.float32)
     logits = generator.normal(size=(size, classes)).astype(np.float32)
+    weight = (centers + generator.normal(size=centers.shape)).astype(np.float32)
+    shades = generator.integers(0, 60, (size, 32, 32, 3)) + 40 * labels[:, None, None, None]
     return selection.Inputs(
         ids=np.arange(size, dtype=np.int64) * 2 + 1,
         labels=labels.astype(np.int64),
         embeddings=embeddings,
         losses=losses,
         logits=logits,
+        head=(weight, generator.normal(size=classes).astype(np.float32)),
+        predicted_losses=(np.log(losses) + generator.normal(size=size)).astype(np.float32),
+        images=shades.astype(np.uint8),
         device="cpu",
     )
 
 
+def after_a_loop(inputs, seed=3, count=15):
+    """Return the same pool in loop 2, after a loop that chose `count` ids at random."""
+    chosen = np.sort(np.random.default_rng(seed).permutation(inputs.ids)[:count])
+    return replace(inputs, earlier=(chosen,), loop=2)
+
+
 def permuted(inputs, order):
     """Return the same pool with its rows in another order."""
-    names = ("ids", "labels", "embeddings", "losses", "logits")
-    return replace(inputs, **{name: getattr(inputs, name)[order] for name in names})
+    return replace(inputs, **{name: getattr(inputs, name)[order] for name in ("ids", *PER_SAMPLE)})
 
 
 def quick(name, **params):

@@ -13,7 +13,9 @@ from vecaf.selection import diagnostics
 
 def test_numbers_by_hand(inputs):
     ids = inputs.ids[[0, 3, 5, 8]]
-    found = diagnostics.common(replace(inputs, labelled=inputs.ids[[3, 4, 5]]), ids, inputs.ids[[0, 1, 2]])
+    found = diagnostics.common(
+        replace(inputs, earlier=(inputs.ids[[0, 1, 2]], inputs.ids[[3, 4, 5]])), ids, inputs.ids[[0, 1, 2]]
+    )
     rows = [0, 3, 5, 8]
     assert found["loss_ratio"] == pytest.approx(inputs.losses[rows].mean() / inputs.losses.mean(), rel=1e-6)
     assert found["overlap_previous"] == 0.5

@@ -7,13 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from pools import SEEDS, make_inputs, permuted, quick
+from pools import SEEDS, after_a_loop, make_inputs, permuted, quick
 
 from vecaf import selection
 from vecaf.errors import SelectionError
+from vecaf.selection.base import PER_SAMPLE
 
 WHOLE_POOL = {"full"}  # its K is the size of the pool
-UNSEEDED = {"full", "top_k_loss"}  # the same ids whatever the seed
+# The same ids whatever the seed.
+UNSEEDED = {"full", "top_k_loss", "entropy", "margin", "least_confidence"}
 
 everyone = pytest.mark.parametrize("name", selection.names())
 
@@ -41,7 +43,7 @@ def test_returns_k_unique_sorted_ids_of_the_pool(name, inputs):
 def test_leaves_its_inputs_alone(name, inputs):
     choose(name, inputs, some(name, inputs))
     fresh = make_inputs()
-    for field in ("ids", "labels", "embeddings", "losses", "logits"):
+    for field in ("ids", *PER_SAMPLE):
         np.testing.assert_array_equal(getattr(inputs, field), getattr(fresh, field))
 
 
@@ -71,6 +73,30 @@ def test_permuting_the_pool_permutes_nothing_but_the_rows(name, inputs):
     order = np.random.default_rng(5).permutation(len(inputs))
     k = some(name, inputs)
     np.testing.assert_array_equal(choose(name, permuted(inputs, order), k)[0], choose(name, inputs, k)[0])
+
+
+@everyone
+def test_what_earlier_loops_chose(name, inputs):
+    """A selector that excludes the labelled set never chooses from it, and says so when too little is left."""
+    later = after_a_loop(inputs)
+    k = some(name, inputs)
+    ids, diagnostics = choose(name, later, k)
+    assert len(np.unique(ids)) == k
+    assert diagnostics["overlap_previous"] == np.isin(ids, later.labelled).mean()
+    if not selection.get(name).excludes_labelled:
+        return
+    assert not np.isin(ids, later.labelled).any()
+    assert set(choose(name, later, 75)[0]) == set(inputs.ids) - set(later.labelled)
+    with pytest.raises(SelectionError, match=f"{name} chooses from what no loop before chose; 75 of 90 samples are"):
+        choose(name, later, 76)
+
+
+@everyone
+def test_permuting_a_later_loop_permutes_nothing_but_the_rows(name, inputs):
+    later = after_a_loop(inputs)
+    order = np.random.default_rng(6).permutation(len(inputs))
+    k = some(name, inputs)
+    np.testing.assert_array_equal(choose(name, permuted(later, order), k)[0], choose(name, later, k)[0])
 
 
 @everyone
@@ -129,7 +155,7 @@ def test_missing_inputs_are_named(name, inputs):
 
 
 @everyone
-@pytest.mark.parametrize("field", ["embeddings", "losses", "logits"])
+@pytest.mark.parametrize("field", ["embeddings", "losses", "logits", "predicted_losses"])
 def test_values_that_are_not_finite_name_the_id(name, inputs, field):
     broken = getattr(inputs, field).copy()
     broken[7] = np.nan
@@ -157,9 +183,34 @@ def test_card_and_parameters_are_described(name):
     assert selector.name == name
     assert selector.title
     assert all(field.description for field in selector.Params.model_fields.values())
-    assert selector.needs <= {"embeddings", "losses", "logits", "labels"}
+    assert selector.needs <= {*PER_SAMPLE, "head"}
     with pytest.raises(SelectionError, match="no_such_parameter"):
         selection.build(name, {"no_such_parameter": 1})
+
+
+def test_a_head_that_is_not_linear_or_of_another_width(inputs):
+    weight, bias = inputs.head
+    for head, sentence in (
+        ((weight[None], bias), r"a linear head has \(C, d\) and \(C,\)"),
+        ((weight, bias[1:]), r"a linear head has \(C, d\) and \(C,\)"),
+        ((weight[:, 1:], bias), "embeddings of width 7, these have 8"),
+        ((weight * np.nan, bias), "the head is not finite"),
+    ):
+        with pytest.raises(SelectionError, match=sentence):
+            choose("random", replace(inputs, head=head), 5)
+
+
+def test_logits_of_a_head_are_made_by_rows(inputs):
+    weight, bias = inputs.head
+    lazy = selection.Logits(inputs.embeddings, weight, bias)
+    whole = inputs.embeddings @ weight.T + bias
+    assert lazy.shape == whole.shape
+    np.testing.assert_allclose(lazy[3:9], whole[3:9], rtol=1e-4, atol=1e-5)
+    order = np.random.default_rng(1).permutation(len(inputs))
+    back = permuted(replace(inputs, logits=whole), order)
+    shuffled = replace(back, logits=selection.Logits(inputs.embeddings[order], weight, bias)).in_order()
+    np.testing.assert_allclose(shuffled.logits[:], whole, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(shuffled.images, inputs.images)
 
 
 def test_a_selector_that_breaks_the_contract_is_caught(inputs):

@@ -9,12 +9,12 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-from vecaf.selection.base import Inputs, Selector, build, choose, get, implemented, names, register
+from vecaf.selection.base import Inputs, Logits, Selector, build, choose, get, implemented, names, register
 
-__all__ = ["Inputs", "Selector", "build", "choose", "get", "implemented", "names", "register"]
+__all__ = ["Inputs", "Logits", "Selector", "build", "choose", "get", "implemented", "names", "register"]
 
 # Modules of the package that are not selectors; these may import torch at their top.
-SHARED = {"base", "debiasing", "diagnostics", "engine", "objectives"}
+SHARED = {"cards", "adversarial", "base", "debiasing", "diagnostics", "engine", "objectives", "uncertainty"}
 
 for _module in pkgutil.iter_modules(__path__):
     if _module.name not in SHARED:

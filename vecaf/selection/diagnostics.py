@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,13 @@ def overlap(ids: np.ndarray, others: np.ndarray) -> float:
     return float(np.isin(ids, others).mean()) if len(ids) else 0.0
 
 
-def common(inputs: Inputs, ids: np.ndarray, initial: np.ndarray | None) -> dict[str, Any]:
+def common(inputs: Inputs, ids: np.ndarray, initial: np.ndarray | None, warnings: Sequence[str] = ()) -> dict[str, Any]:
     """Return the diagnostics of a selection, as plain JSON.
 
     loss_ratio: mean loss of the selection over that of the pool, None without losses. overlap_initial: share of the
-    selection that was among its random initial ids. overlap_previous: share that the loop before had selected.
-    classes_covered and class_histogram count labels of the selection. warnings are logged, too.
+    selection that was among its random initial ids. overlap_previous: share that the loop before had chosen.
+    classes_covered and class_histogram count labels of the selection. warnings, those of the
+    selector first, are logged, too.
     """
     rows = np.flatnonzero(np.isin(inputs.ids, ids))
     labels = inputs.labels[rows]
@@ -30,10 +32,10 @@ def common(inputs: Inputs, ids: np.ndarray, initial: np.ndarray | None) -> dict[
     found: dict[str, Any] = {
         "loss_ratio": None,
         "overlap_initial": None if initial is None else overlap(ids, initial),
-        "overlap_previous": overlap(ids, inputs.labelled) if len(inputs.labelled) else None,
+        "overlap_previous": overlap(ids, inputs.earlier[-1]) if inputs.earlier else None,
         "classes_covered": int((histogram > 0).sum()),
         "class_histogram": histogram.tolist(),
-        "warnings": [],
+        "warnings": list(warnings),
     }
     if inputs.losses is not None:
         pool = float(np.mean(inputs.losses, dtype=np.float64))

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from vecaf.errors import SelectionError
 from vecaf.seeds import derive, keyed_uniform
 from vecaf.selection.base import Inputs, random_ids
 from vecaf.selection.objectives import Objective, rows_of
@@ -47,9 +46,7 @@ class Pool:
     def __init__(self, inputs: Inputs, center: bool = False):
         self.order = np.argsort(inputs.ids, kind="stable")
         self.ids = inputs.ids[self.order]
-        if inputs.device == "cuda" and not torch.cuda.is_available():
-            raise SelectionError("device cuda, but no GPU is visible; use auto or check CUDA_VISIBLE_DEVICES")
-        device = "cuda" if inputs.device != "cpu" and torch.cuda.is_available() else "cpu"
+        device = inputs.torch_device()
         ordered = np.array_equal(self.order, np.arange(len(self.order)))
         embeddings = inputs.embeddings if ordered else np.asarray(inputs.embeddings)[self.order]
         self.z = on_sphere(embeddings, device, center=center)
