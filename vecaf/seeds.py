@@ -18,6 +18,7 @@ STREAMS: dict[str, tuple[str, ...]] = {
     "tuning": ("dataset",),
     "pretrain": ("dataset", "backbone"),
     "head": ("seed", "dataset", "backbone"),
+    "loss_head": ("seed", "dataset", "backbone"),
     "centroids": ("seed", "dataset", "ratio", "member"),
     "random_set": ("seed", "dataset", "ratio", "loop"),
     "batches": ("seed", "dataset", "loop"),

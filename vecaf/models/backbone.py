@@ -14,20 +14,24 @@ from torch import Tensor, nn
 
 from vecaf import artifacts
 from vecaf.errors import ArtifactError, ConfigError, TrainingError
+from vecaf.models import loss_prediction
 
 State = dict[str, Tensor]
+LOSS_HEAD = "loss_head."  # what the names of its tensors begin with, beside timm's own
 
 
 class Backbone(nn.Module):
     """A timm model seen as embedding and linear head: ``forward(x) = classify(embed(x))``.
 
-    ``width``: d of the embedding. ``head``: the nn.Linear (d → C), or nn.Identity for C = 0. State dicts have timm's
-    own names. Raises ConfigError when the model's head is not one linear layer on its pre-head embedding.
+    ``width``: d of the embedding. ``head``: the nn.Linear (d → C), or nn.Identity for C = 0. ``loss_head``: a
+    ``LossPrediction`` that is trained along, or None. State dicts have timm's own names. Raises ConfigError when the
+    model's head is not one linear layer on its pre-head embedding.
     """
 
     def __init__(self, model: nn.Module, name: str):
         super().__init__()
         self.model, self.name = model, name
+        self.loss_head: loss_prediction.LossPrediction | None = None
         self.width = int(getattr(model, "head_hidden_size", model.num_features))
         if not isinstance(self.head, nn.Linear | nn.Identity):
             kind = type(self.head).__name__
@@ -45,6 +49,24 @@ class Backbone(nn.Module):
     def embed(self, images: Tensor) -> Tensor:
         """Return the pre-head embeddings (B, d) of normalised images (B, 3, S, S)."""
         return self.model.forward_head(self.model.forward_features(images), pre_logits=True)
+
+    def embed_and_predict(self, images: Tensor, *, spare: bool = False) -> tuple[Tensor, Tensor | None]:
+        """Return the embeddings (B, d) and the losses (B,) that the loss head predicts, None without one.
+
+        The head reads the mean over positions of the features at four depths (patch tokens of the residual stream of a
+        ViT). spare: it sends no gradient into the backbone.
+        """
+        if self.loss_head is None:
+            return self.embed(images), None
+        final, maps = self.model.forward_intermediates(images, indices=self._levels, norm=False)
+        features = [part.mean(dim=(2, 3)) for part in maps]
+        predicted = self.loss_head([part.detach() for part in features] if spare else features)
+        return self.model.forward_head(final, pre_logits=True), predicted
+
+    def add_loss_head(self, hidden: int, seed: int) -> None:
+        """Add a head that predicts losses, drawn from the seed; raises ConfigError without four depths to read."""
+        self._levels, widths = loss_prediction.depths(self.model, self.name)
+        self.loss_head = loss_prediction.build(widths, hidden, seed)
 
     def classify(self, embeddings: Tensor) -> Tensor:
         """Return the logits (B, C) of embeddings (B, d)."""
@@ -66,10 +88,16 @@ class Backbone(nn.Module):
             self.head.bias.copy_(bias)
 
     def state_dict(self, *args: Any, **kwargs: Any) -> State:
-        return self.model.state_dict(*args, **kwargs)
+        state = self.model.state_dict(*args, **kwargs)
+        if self.loss_head is not None:
+            state |= {LOSS_HEAD + name: tensor for name, tensor in self.loss_head.state_dict().items()}
+        return state
 
     def load_state_dict(self, state_dict: Mapping[str, Tensor], *args: Any, **kwargs: Any):
-        return self.model.load_state_dict(state_dict, *args, **kwargs)
+        if own := {name: tensor for name, tensor in state_dict.items() if name.startswith(LOSS_HEAD)}:
+            self.loss_head.load_state_dict({name.removeprefix(LOSS_HEAD): tensor for name, tensor in own.items()})
+        rest = {name: tensor for name, tensor in state_dict.items() if name not in own}
+        return self.model.load_state_dict(rest, *args, **kwargs)
 
 
 def build(
@@ -80,17 +108,21 @@ def build(
     state: Mapping[str, Tensor] | None = None,
     drop_path: float = 0.0,
     seed: int = 0,
+    loss_head: int | None = None,
 ) -> Backbone:
     """Return a backbone with a linear head for ``num_classes`` classes, in eval mode, on the CPU, in float32.
 
     spec: ``timm`` (name), ``width``, and optionally ``args`` of timm.create_model. num_classes: 0 for no head. state:
-    weights under timm's names, with the head or without; without it (or without a state) the head, or everything, is
-    drawn from ``seed``. drop_path: stochastic depth while training. Raises ConfigError for an unknown model, arguments
-    it does not take or another width than the spec's, TrainingError for weights that do not fit.
+    weights under timm's names, with the heads or without; without them (or without a state) the heads, or everything,
+    are drawn from ``seed``. drop_path: stochastic depth while training. loss_head: hidden width of a head that predicts
+    losses, None for no such head. Raises ConfigError for an unknown model, arguments it does not take or another width
+    than the spec's, TrainingError for weights that do not fit.
     """
     model = Backbone(_create(spec, num_classes, input_size, drop_path, seed), spec["timm"])
     if model.width != spec["width"]:
         raise ConfigError(f"backbone {spec['timm']}: width is {spec['width']}, but the model's is {model.width}")
+    if loss_head is not None:
+        model.add_loss_head(loss_head, seed)
     if state is not None:
         _load(model, state, "the given weights", may_lack_head=True)
     return model.eval()
@@ -132,6 +164,7 @@ def _load(model: Backbone, state: Mapping[str, Tensor], source: str, *, may_lack
     """Load weights after comparing every name and shape; TrainingError names the first tensors that do not fit."""
     wanted = model.state_dict()
     head = {f"{model.classifier}.weight", f"{model.classifier}.bias"}
+    head |= {name for name in (*wanted, *state) if name.startswith(LOSS_HEAD)}
     problems = [
         f"{name} is {_shape(state[name])}, the model needs {_shape(tensor)}"
         for name, tensor in wanted.items()

@@ -45,7 +45,7 @@ def evaluate(
     predictions = np.empty(len(images), dtype=np.int16)
     confidence = np.empty(len(images), dtype=np.float32)
     target = None if objective == MULTICLASS else np.empty(len(images), dtype=np.float32)
-    for rows, embedded in embed_batches(
+    for rows, embedded, _ in embed_batches(
         model, images, transform, device=device, batch_size=batch_size, precision=precision, workers=workers
     ):
         logits = model.classify(embedded)

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from vecaf.errors import TrainingError
 from vecaf.models.backbone import Backbone
 from vecaf.models.head import MULTICLASS, Objective, objective_loss
+from vecaf.models.loss_prediction import check_pairs, pair_loss
 from vecaf.seeds import derive
 from vecaf.training import optimizer as optimizers
 from vecaf.training.monitor import Monitor
@@ -34,9 +35,9 @@ class FinetuneResult:
     """What a loop leaves behind, beside the weights in the model itself.
 
     optimizer_state: flat tensors by name. log: columns batch (index in the whole budget), learning_rate (of the
-    backbone) and loss (training loss of the batch, with label smoothing, over all processes). curve: rows of batch
-    (batches done), probe_loss, top1, training_seconds (of this loop). seconds: of training; monitor_seconds: spent
-    looking. main: whether this process is the one that writes.
+    backbone), loss (training loss of the batch, with label smoothing, over all processes) and, with a loss head,
+    pair_loss. curve: rows of batch (batches done), probe_loss, top1, training_seconds (of this loop). seconds: of
+    training; monitor_seconds: spent looking. main: whether this process is the one that writes.
     """
 
     optimizer_state: dict[str, Tensor]
@@ -55,12 +56,14 @@ class _Training(nn.Module):
         super().__init__()
         self.model, self.step = model, step
 
-    def forward(self, images: Tensor, text: Tensor | None = None, attention: Tensor | None = None) -> Tensor:
-        embeddings = self.model.embed(images)
+    def forward(
+        self, images: Tensor, text: Tensor | None = None, attention: Tensor | None = None, *, spare: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        embeddings, predicted = self.model.embed_and_predict(images, spare=spare)
         if text is not None:
             # Equation 9 with the image's cached attention α: e ← e − ηα(e − t). Gradients flow through e alone.
             embeddings = embeddings - self.step * attention[:, None] * (embeddings - text)
-        return self.model.classify(embeddings)
+        return self.model.classify(embeddings), predicted
 
 
 def finetune(
@@ -76,6 +79,7 @@ def finetune(
     seeds: Mapping[str, int],
     objective: Objective = MULTICLASS,
     cea: tuple[np.ndarray, np.ndarray, float] | None = None,
+    loss_head: Mapping[str, Any] | None = None,
     optimizer_state: Mapping[str, Tensor] | None = None,
     device: torch.device | str = "cpu",
     precision: str = "auto",
@@ -85,33 +89,43 @@ def finetune(
 ) -> FinetuneResult:
     """Train a model, in place, on batches ``start`` … ``stop`` − 1 of a budget of ``total``.
 
-    images: the selected set with ``ids`` and ``batches(list of position arrays)``; labels: (K,) int64.
-    train_transform: (images, device, generator) → normalised (B, 3, S, S). seeds: ``batches`` and ``augmentation``.
-    objective: as ``resolve_objective`` returns it. cea: projected text embeddings t (K, d), attention α (K,), step η;
-    logits are then those of e − ηα(e − t) with t and α fixed (equation 9), in training only. optimizer_state: of the
-    loop before; None starts afresh. origin: the batch at which the passes over this set began, ``start`` by default;
-    an earlier one goes on inside a loop. The learning rate follows one cosine over ``total``. Everything random comes
-    from the seeds and the batch's number: at one thread count on a CPU the weights are equal bit for bit, whether or
-    not a monitor looks on. Under a launcher of several processes the batch is split among them, and augmentations
+    images: the selected set with ``ids`` and ``batches(list of position arrays)``; labels: (K,) int64. train_transform:
+    (images, device, generator) → normalised (B, 3, S, S). seeds: ``batches`` and ``augmentation``. objective: as
+    ``resolve_objective`` returns it. cea: projected text embeddings t (K, d), attention α (K,), step η; logits are then
+    those of e − ηα(e − t) with t and α fixed (equation 9), in training only. loss_head: for a model with such a head,
+    how it is trained along: criterion, margin, weight, lr_multiplier, and detach_after, the share of the loop's batches
+    after which it sends no gradient into the backbone. optimizer_state: of the loop before; None starts afresh. origin:
+    the batch at which this loop and its passes over the set began, ``start`` by default; an earlier one goes on inside
+    a loop, whose last batch is ``stop`` − 1. The learning rate follows one cosine over ``total``. Everything random
+    comes from the seeds and the batch's number: at one thread count on a CPU the weights are equal bit for bit, whether
+    or not a monitor looks on. Under a launcher of several processes the batch is split among them, and augmentations
     depend on their number. Raises TrainingError for a loss that is not finite, and for inputs that do not fit.
     """
     origin = start if origin is None else origin
     if not 0 <= origin <= start < stop <= total:
         raise TrainingError(f"batches {start} … {stop} (passes from {origin}) are not part of a budget of {total}")
     group = processes(device)
+    if bool(loss_head) != (model.loss_head is not None):
+        raise TrainingError("loss_head options and a model with a loss head belong together; one of them is missing")
     model.to(group.device).train()
     check_labels(model, labels)
     sampler = Sampler(seeds["batches"], len(labels), recipe.batch_size, recipe.repeated_augmentation)
     plan = [group.share(sampler[batch - origin]) for batch in range(start, stop)]
+    if loss_head:
+        check_pairs(len(plan[0]))
     training = group.wrap(_Training(model, cea[2] if cea else 0.0))
     text, attention = _captions(cea, len(labels), model.width, group.device)
     targets = torch.from_numpy(np.asarray(labels, dtype=np.int64)).to(group.device)
-    optimizer = optimizers.build(model, recipe)
+    optimizer = optimizers.build(model, recipe, loss_head["lr_multiplier"] if loss_head else 1.0)
     if optimizer_state is not None:
         optimizers.load(model, optimizer, optimizer_state)
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    # The recipe's clipping is that of the classifier's gradient; the loss head must not shorten it.
+    own = {id(parameter) for parameter in model.loss_head.parameters()} if model.loss_head is not None else set()
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad and id(parameter) not in own]
     rates = [learning_rate(recipe, batch, total) for batch in range(start, stop)]
     losses = torch.zeros(stop - start, device=group.device)
+    pair_losses = torch.zeros_like(losses) if loss_head else None
+    spared_from = origin + round(loss_head["detach_after"] * (stop - origin)) if loss_head else stop
     draws = torch.Generator()
     curve: list[dict[str, float]] = []
     fetched, looking = 0, 0.0
@@ -131,6 +145,8 @@ def finetune(
     def fetch(upto: int) -> int:
         """Average losses over processes in place and stop at the first that is not finite; returns ``upto``."""
         losses[fetched:upto] = group.mean(losses[fetched:upto])
+        if pair_losses is not None:
+            pair_losses[fetched:upto] = group.mean(pair_losses[fetched:upto])
         bad = (~torch.isfinite(losses[fetched:upto])).nonzero()
         if len(bad):
             local = fetched + int(bad[0])
@@ -154,12 +170,17 @@ def finetune(
             optimizers.set_rate(optimizer, rates[local])
             with autocast(group.device, precision):
                 captions = () if text is None else (text[drawn].to(group.device), attention[drawn].to(group.device))
-                logits = training(inputs, *captions)
-            loss = objective_loss(
-                logits.float(), targets[drawn.to(group.device)], objective, label_smoothing=recipe.label_smoothing
-            )
+                logits, predicted = training(inputs, *captions, spare=batch >= spared_from)
+            logits, wanted = logits.float(), targets[drawn.to(group.device)]
+            loss = objective_loss(logits, wanted, objective, label_smoothing=recipe.label_smoothing)
+            total_loss = loss
+            if pair_losses is not None:
+                each = objective_loss(logits.detach(), wanted, objective, reduction="none")
+                pair = pair_loss(predicted.float(), each, loss_head["criterion"], loss_head["margin"])
+                pair_losses[local] = pair.detach()
+                total_loss = loss + loss_head["weight"] * pair
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            total_loss.backward()
             if recipe.clip_norm is not None:
                 nn.utils.clip_grad_norm_(parameters, recipe.clip_norm)
             optimizer.step()
@@ -173,7 +194,8 @@ def finetune(
     model.eval()
     return FinetuneResult(
         optimizer_state=optimizers.state(model, optimizer),
-        log={"batch": list(range(start, stop)), "learning_rate": rates, "loss": losses.tolist()},
+        log={"batch": list(range(start, stop)), "learning_rate": rates, "loss": losses.tolist()}
+        | ({"pair_loss": pair_losses.tolist()} if pair_losses is not None else {}),
         curve=curve,
         seconds=time.perf_counter() - began - looking,
         monitor_seconds=looking,

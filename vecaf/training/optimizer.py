@@ -8,21 +8,23 @@ import torch
 from torch import Tensor
 
 from vecaf.errors import TrainingError
-from vecaf.models.backbone import Backbone
+from vecaf.models.backbone import LOSS_HEAD, Backbone
 from vecaf.training.recipes import Recipe
 
 PREFIX = "momentum."
 
 
-def build(model: Backbone, recipe: Recipe) -> torch.optim.SGD:
-    """Return SGD with a group for each combination of backbone or head, with weight decay or without.
+def build(model: Backbone, recipe: Recipe, loss_head_multiplier: float = 1.0) -> torch.optim.SGD:
+    """Return SGD with a group for each combination of backbone, head or loss head, with weight decay or without.
 
     Each group has ``multiplier``: its learning rate over the backbone's.
     """
-    head = {id(parameter) for parameter in model.head.parameters()}
+    multipliers = {id(parameter): recipe.head_lr_multiplier for parameter in model.head.parameters()}
+    if model.loss_head is not None:
+        multipliers |= {id(parameter): loss_head_multiplier for parameter in model.loss_head.parameters()}
     groups: dict[tuple[float, float], list[Tensor]] = {}
     for parameter in model.parameters():
-        multiplier = recipe.head_lr_multiplier if id(parameter) in head else 1.0
+        multiplier = multipliers.get(id(parameter), 1.0)
         decays = recipe.decay_vectors or parameter.ndim > 1
         groups.setdefault((multiplier, recipe.weight_decay if decays else 0.0), []).append(parameter)
     return torch.optim.SGD(
@@ -46,10 +48,14 @@ def state(model: Backbone, optimizer: torch.optim.Optimizer) -> dict[str, Tensor
 
 
 def load(model: Backbone, optimizer: torch.optim.Optimizer, saved: Mapping[str, Tensor]) -> None:
-    """Continue from the state of the loop before; raises TrainingError naming the first tensor that does not fit."""
+    """Continue from the state of the loop before; raises TrainingError naming the first tensor that does not fit.
+
+    A state without any tensor of the loss head leaves that head's as it is: it starts afresh.
+    """
+    fresh = not any(name.startswith(PREFIX + LOSS_HEAD) for name in saved)
     for name, parameter in _named(model):
         buffer = saved.get(PREFIX + name)
-        if buffer is None and optimizer.defaults["momentum"] == 0:
+        if buffer is None and (optimizer.defaults["momentum"] == 0 or (fresh and name.startswith(LOSS_HEAD))):
             continue
         if buffer is None or buffer.shape != parameter.shape:
             got = "missing" if buffer is None else f"of shape {tuple(buffer.shape)}"

@@ -47,13 +47,18 @@ class Together(Alone):
         self.rank, self.world = self._accelerator.process_index, self._accelerator.num_processes
 
     def share(self, batch: np.ndarray) -> np.ndarray:
-        # Strided: differently augmented copies of an image, neighbours in a batch, go to different processes.
         if len(batch) % self.world:
             raise TrainingError(
                 f"a batch of {len(batch)} cannot be split evenly over {self.world} processes; choose another "
                 "`batch_size` or number of GPUs"
             )
-        return batch[self.rank :: self.world]
+        # Strided: differently augmented copies of an image, neighbours in a batch, go to different processes.
+        half = len(batch) // 2
+        if len(batch) % (2 * self.world):
+            return batch[self.rank :: self.world]
+        # The places i and B + 1 − i stay together: they are the pairs that a loss head is trained on.
+        first = np.arange(half)[self.rank :: self.world]
+        return batch[np.concatenate([first, len(batch) - 1 - first[::-1]])]
 
     def wrap(self, module: nn.Module) -> nn.Module:
         return self._accelerator.prepare(module)

@@ -25,13 +25,15 @@ def score(
     objective: Objective | None = MULTICLASS,
     embeddings: np.ndarray | None = None,
     logits: np.ndarray | None = None,
+    predicted_losses: np.ndarray | None = None,
     precision: str = "auto",
     workers: int = 0,
 ) -> np.ndarray | None:
     """Write the embeddings of all images into a given array, and return their losses.
 
     images: with ``labels``, ``ids`` and ``batches``; transform: a deterministic one, normalised images of a batch.
-    embeddings, logits: writable (N, d) and (N, C) arrays or memory maps, filled batch by batch in the order of ids.
+    embeddings, logits, predicted_losses: writable (N, d), (N, C) and (N,) arrays or memory maps, filled batch by batch
+    in the order of ids; the last needs a model with a loss head.
     objective: as ``resolve_objective`` returns it; None for a model without a head. Returns the per-sample losses
     (N,) float32 without label smoothing, or None without an objective. The backbone may run in bfloat16, head and
     losses always run in float32. Raises TrainingError naming the first id whose embedding is not finite, and where
@@ -41,7 +43,7 @@ def score(
         check_labels(model, images.labels)
     losses = np.empty(len(images), dtype=np.float32) if objective is not None else None
     model.eval()
-    for rows, embedded in embed_batches(
+    for rows, embedded, predicted in embed_batches(
         model, images, transform, device=device, batch_size=batch_size, precision=precision, workers=workers
     ):
         finite = torch.isfinite(embedded).all(dim=1)
@@ -53,6 +55,8 @@ def score(
             )
         if embeddings is not None:
             embeddings[rows] = embedded.cpu().numpy()
+        if predicted_losses is not None:
+            predicted_losses[rows] = predicted.float().cpu().numpy()
         if objective is None:
             continue
         values = model.classify(embedded)
@@ -66,7 +70,7 @@ def score(
 def embed_batches(
     model: Backbone, images: Any, transform: Any, *, device: Any, batch_size: int, precision: str, workers: int = 0
 ):
-    """Yield (row slice, embeddings (B, d) float32 on the device) over all images in order."""
+    """Yield (row slice, embeddings (B, d) float32 on the device, predicted losses or None) over all images in order."""
     starts = range(0, len(images), batch_size)
     slices = [slice(start, min(start + batch_size, len(images))) for start in starts]
     rows = [np.arange(part.start, part.stop) for part in slices]
@@ -74,8 +78,8 @@ def embed_batches(
     for part, batch in zip(tqdm(slices, unit="batch", disable=None, leave=False), pixels, strict=True):
         inputs = transform(batch, device)
         with autocast(device, precision):
-            embedded = model.embed(inputs)
-        yield part, embedded.float()
+            embedded, predicted = model.embed_and_predict(inputs)
+        yield part, embedded.float(), predicted
 
 
 def check_labels(model: Backbone, labels: np.ndarray) -> None:
