@@ -23,6 +23,7 @@ class TopKLoss(Selector):
     """The k largest losses, ties to the lowest id."""
 
     title = "Top-K loss"
+    citation = "Zhang et al., ACM MM 2024"
     needs = frozenset({"losses"})
     Params = Params
 
