@@ -18,7 +18,7 @@ def main() -> int:
         print("Nothing to do: the demo is complete and up to date.")
         where()
         return 0
-    print("Running the study in miniature on the embedded digits (about three minutes on two cores).", flush=True)
+    print("Running the study in miniature on the embedded digits (about four minutes on two cores).", flush=True)
     start = time.time()
     code = run(command)
     if code:
@@ -53,7 +53,7 @@ def run(command: list[str]) -> int:
 def where() -> None:
     cells = sorted(RESULTS.glob("cells/*/*/*/*/*/*/metrics.json"))
     print(f"""
-tables   {RESULTS.relative_to(ROOT)}/tables/table1.md  (.csv, .tex beside it)
+tables   {RESULTS.relative_to(ROOT)}/tables/table1.md, extensions.md  (.csv, .tex beside them)
 figures  none yet: no figure has an implementation so far
 metrics  {RESULTS.relative_to(ROOT)}/metrics/table1.parquet; {len(cells)} cells, for example
          {cells[0].relative_to(ROOT) if cells else "none yet"}
@@ -63,25 +63,21 @@ one cell again:  .venv/bin/snakemake -f {cells[0].relative_to(ROOT) if cells els
 
 
 def share(start: float, wall: float) -> None:
-    """Print how much of two cores' time the steps worked, and how much they took to start."""
-    worked = starting = 0.0
-    for path in RESULTS.rglob("*.json"):
-        if path.name != "metrics.json" and path.stat().st_mtime >= start:
-            for stage in stages(json.loads(path.read_text())):
-                worked += stage["seconds"]
-                starting += stage["startup_seconds"] or 0.0
+    """Print how much of two cores' time the steps of cells worked, and how much they took to start."""
+    stages = {}
+    for path in RESULTS.glob("cells/*/*/*/*/*/*/metrics.json"):
+        if path.stat().st_mtime >= start:
+            for name, stage in json.loads(path.read_text())["provenance"]["stages"].items():
+                # Cells share stages, such as a selection of loop 1: each counts once.
+                stages[name.rpartition("/")[2], stage["started"], stage["seconds"]] = stage
     both = 2 * wall
+    worked = sum(stage["seconds"] for stage in stages.values()) / both
+    starting = sum(stage["startup_seconds"] or 0.0 for stage in stages.values()) / both
     print(
-        f"{wall:.0f} s on two cores: steps worked {worked / both:.0%} of their time and took {starting / both:.0%} to "
-        "start Python and torch; the rest is the workflow engine and waiting."
+        f"{wall:.0f} s on two cores: {len(stages)} steps of cells worked {worked:.0%} of their time and took "
+        f"{starting:.0%} to start Python and torch; the rest went to steps that cells share, the workflow engine and "
+        "waiting."
     )
-
-
-def stages(record) -> list[dict]:
-    """Return the stages that a record measured; one of finetuning repeats earlier loops and counts its last only."""
-    if isinstance(record, dict) and "loops" in record:
-        record = record["loops"][-1]
-    return [record["stage"]] if isinstance(record, dict) and isinstance(record.get("stage"), dict) else []
 
 
 if __name__ == "__main__":

@@ -6,15 +6,24 @@ from snakemake.logging import logger
 
 from vecaf.data.sources import root_problem
 
-# Exhibits with an implementation, by the rule that makes them; the others are named in the notice below.
-REPORTED = {"table1": "table"}
+# Exhibits with an implementation; the others are named in the notice below.
+REPORTED = {"table1", "extensions"}
 
 
-def made(kind):
-    """Return the files of every exhibit of a kind that can be made today."""
+def made(kind, of_the_paper=False):
+    """Return the files of every exhibit of a kind that can be made today, or of those that the paper has too."""
     endings = {"table": ("csv", "md", "tex"), "figure": ("png", "pdf", "csv")}[kind]
     names = [name for name in study.exhibits(kind) if name in REPORTED]
+    if of_the_paper:
+        names = [name for name in names if name.startswith(kind)]
     return [f"{root}/{kind}s/{name}.{ending}" for name in names for ending in endings]
+
+
+def table_code(exhibit):
+    """Return the digest of what makes a table; refuse one that has no implementation with a sentence."""
+    if exhibit not in REPORTED:
+        raise WorkflowError(f"{exhibit} has no implementation yet; these have: {', '.join(sorted(REPORTED))}")
+    return code_digest("scripts/table.py", f"vecaf/reporting/{exhibit}.py")
 
 
 def notice():

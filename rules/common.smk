@@ -28,7 +28,8 @@ keep = study.config.keep
 
 
 def choices(names):
-    return "|".join(names)
+    """Return the pattern of a wildcard that is one of these names; of none, if there are none."""
+    return "|".join(names) or "(?!)"
 
 
 wildcard_constraints:
@@ -47,6 +48,7 @@ wildcard_constraints:
     objective="[a-z0-9_]+",
     selection=r"[a-z0-9_]+-[0-9a-f]{8}",
     augmentation="cea-[0-9a-f]{8}",
+    size="[1-9][0-9]*",
 
 
 # --- where every artifact lies: one directory per wildcard, no parameters in names --------------------------------
@@ -61,6 +63,8 @@ FIRST = f"{root}/first/{{dataset}}/{{backbone}}/{{selection}}/{{ratio}}/seed{{se
 CELL = f"{root}/cells/{{dataset}}/{{backbone}}/{{method}}/{{ratio}}/{{schedule}}/seed{{seed}}/"
 LOOP = f"{CELL}loop{{loop}}/"
 LOGS = f"{root}/logs/"
+
+THUMBNAILS = f"{POOL}thumbnails{{size}}.npy"
 
 POOL_FILES = [f"{POOL}index.parquet", f"{POOL}images.npy", f"{POOL}pool.json"]
 
@@ -99,6 +103,11 @@ def has_loop(wildcards):
     cell, loop = cell_of(wildcards), int(getattr(wildcards, "loop", 1))
     if missing := study.missing(cell.dataset, cell.method):
         raise WorkflowError(f"{cell} cannot run: {missing} is not implemented yet")
+    if not study.can_start(cell.method, cell.schedule):
+        raise WorkflowError(
+            f"{cell} cannot run: its first loop selects with {study.selector(cell.method, cell.schedule, 1)}, which "
+            f"chooses only after training; give methods.{cell.method}.schedules.{cell.schedule} another first selector"
+        )
     if loop > (loops := study.loops(cell.method, cell.schedule)):
         raise WorkflowError(f"{cell} has {loops} loop(s), there is no loop {loop}")
     return cell, loop
@@ -114,7 +123,7 @@ def settings(values):
 
 
 def selector_code(cell, loop):
-    name, _ = study.selector(cell.method, cell.schedule, loop)
+    name = study.selector(cell.method, cell.schedule, loop)
     return code_digest("scripts/select.py", f"vecaf/selection/{name}.py")
 
 

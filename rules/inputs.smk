@@ -1,10 +1,11 @@
 """Which files each job reads, and which parameters stand behind them. Functions only; rules are in the other files."""
 
+from dataclasses import replace
 from functools import cache
 
 
 def named(items):
-    """Return `--name file …` for the inputs a job has: optional inputs need no empty flags."""
+    """Return `--name file …` for the files a job has: optional ones need no empty flags."""
     return " ".join(f"--{name} {item}" for name, item in items.items())
 
 
@@ -19,7 +20,9 @@ def text_file(cell):
 
 def head_files(cell):
     return HEAD.format(
-        **vars(cell), head=study.head(cell.method, cell.schedule), objective=study.objective(cell.method)
+        **vars(cell),
+        head=study.head(cell.dataset, cell.method, cell.schedule),
+        objective=study.objective(cell.method),
     )
 
 
@@ -30,25 +33,33 @@ def plain_embeddings(cell, loop):
 
 def selection_folder(cell, loop):
     if loop == 1:
-        return in_cell(FIRST, cell, selection=study.first_selection(cell))
+        return in_cell(FIRST, replace(cell, ratio=study.ratio(cell, 1)), selection=study.first_selection(cell))
     return in_cell(LOOP, cell, loop=loop)
 
 
 def selection_inputs(cell, loop):
-    """Return exactly what the selector of one loop declares, and nothing else."""
+    """Return exactly what the selector of one loop declares, and the losses wherever the pool is scored: for its log."""
     needs = study.needs(cell.method, cell.schedule, loop)
     inputs = {"index": in_cell(f"{POOL}index.parquet", cell)}
-    if "embeddings" in needs:
+    if needs & {"embeddings", "logits"}:
         if not study.augments_pool(cell.method, loop):
             inputs["embeddings"] = plain_embeddings(cell, loop)
         elif loop == 1:
             inputs["embeddings"] = in_cell(AUGMENTED, cell, augmentation=study.first_augmentation(cell))
         else:
             inputs["embeddings"] = in_cell(f"{LOOP}augmented.npy", cell, loop=loop)
-    if "losses" in needs:
-        inputs["losses"] = (head_files(cell) if loop == 1 else in_cell(LOOP, cell, loop=loop)) + "losses.npy"
+    scores = head_files(cell) if loop == 1 else in_cell(LOOP, cell, loop=loop)
+    if "losses" in needs or (loop > 1 and study.scored(cell.method, cell.schedule, loop)):
+        inputs["losses"] = scores + "losses.npy"
+    if needs & {"logits", "head"}:
+        inputs["head"] = scores + "head.safetensors"
+    if "predicted_losses" in needs:
+        inputs["predicted-losses"] = scores + "predicted_losses.npy"
+    if "images" in needs:
+        size = study.selection_params(cell, loop)["params"]["image_size"]
+        inputs["images"] = in_cell(THUMBNAILS, cell, size=size)
     if loop > 1:
-        inputs["previous"] = selection_folder(cell, loop - 1) + "selection.parquet"
+        inputs["earlier"] = [selection_folder(cell, before) + "selection.parquet" for before in range(1, loop)]
     return inputs
 
 
@@ -60,6 +71,8 @@ def first_cells(dataset, backbone):
         if study.missing(dataset, method):
             continue
         for schedule in study.config.schedules:
+            if not study.can_start(method, schedule):
+                continue
             cell = Cell(dataset, backbone, method, "100pct", schedule, 0)
             names.setdefault(study.first_selection(cell), (method, schedule))
             if study.augments_pool(method, 1):
@@ -68,7 +81,7 @@ def first_cells(dataset, backbone):
 
 
 def first_cell(wildcards):
-    """Return one cell that a shared loop-1 file serves."""
+    """Return one cell that a shared loop-1 file serves; its ratio is the one that loop 1 selects."""
     name = wildcards.selection if hasattr(wildcards, "selection") else wildcards.augmentation
     try:
         method, schedule = first_cells(wildcards.dataset, wildcards.backbone)[name]
@@ -130,12 +143,7 @@ def selections(wildcards):
 def scorings(wildcards):
     """Return the records of the pool scorings that a cell's later loops asked for."""
     cell, loops = last_loop(wildcards)
-    read = [
-        loop
-        for loop in range(2, loops + 1)
-        if study.needs(cell.method, cell.schedule, loop) & {"embeddings", "losses", "logits"}
-        or study.augments_training(cell.method)
-    ]
+    read = [loop for loop in range(2, loops + 1) if study.scored(cell.method, cell.schedule, loop)]
     return [in_cell(f"{LOOP}score.json", cell, loop=loop) for loop in read]
 
 

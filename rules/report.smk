@@ -40,7 +40,7 @@ rule table:
         runtime=10,
     params:
         settings=lambda w: settings(study.layout(w.exhibit)),
-        code=code_digest("scripts/table.py", "vecaf/reporting/table1.py"),
+        code=lambda w: table_code(w.exhibit),
         paper=artifacts.file_hash(PAPER),
     shell:
         "python -m scripts.table --rows {input.rows} --params {params.settings:q}"

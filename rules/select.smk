@@ -4,6 +4,9 @@ The first loop reads the pretrained backbone alone, so cells with equal loop-1 s
 select_first); later loops belong to their cell (rules score, augment, select).
 """
 
+# Methods that train a loss-prediction head along: scoring writes what it predicts, too.
+PREDICTING = [method for method in study.config.methods if study.loss_head(method)]
+
 
 rule score:
     input:
@@ -12,9 +15,12 @@ rule score:
     output:
         embeddings=between_loops(f"{LOOP}embeddings.npy"),
         losses=between_loops(f"{LOOP}losses.npy"),
+        head=between_loops(f"{LOOP}head.safetensors"),
         record=f"{LOOP}score.json",
     log:
         log_of(LOOP, "score"),
+    wildcard_constraints:
+        method=choices(m for m in study.config.methods if m not in PREDICTING),
     conda:
         ENVIRONMENT
     threads: study.config.threads.heavy
@@ -27,10 +33,26 @@ rule score:
     params:
         settings=lambda w: settings(study.score_params(cell_of(w))),
         version=step_version("score"),
+        outputs=lambda w, output: named(output),
     shell:
         "python -m scripts.score --pool {input.pool} --root {resources.images:q} --weights {input.weights}"
         " --params {params.settings:q} --batch-size {resources.score_batch} --device {resources.device}"
-        " --embeddings {output.embeddings} --losses {output.losses} --record {output.record} > {log} 2>&1"
+        " {params.outputs} > {log} 2>&1"
+
+
+use rule score as score_predicting with:
+    output:
+        embeddings=between_loops(f"{LOOP}embeddings.npy"),
+        losses=between_loops(f"{LOOP}losses.npy"),
+        head=between_loops(f"{LOOP}head.safetensors"),
+        predicted=between_loops(f"{LOOP}predicted_losses.npy"),
+        record=f"{LOOP}score.json",
+    wildcard_constraints:
+        method=choices(PREDICTING),
+    params:
+        settings=lambda w: settings(study.score_params(cell_of(w))),
+        version=step_version("score"),
+        outputs=lambda w, output: named(output),
 
 
 rule augment:
@@ -103,6 +125,6 @@ use rule select as select_first with:
     log:
         log_of(FIRST, "select"),
     params:
-        settings=lambda w: settings(study.selection_params(first_cell(w), 1)),
+        settings=lambda w: settings(study.selection_params(first_cell(w), 1, w.ratio)),
         code=lambda w: selector_code(first_cell(w), 1),
         inputs=lambda w, input: named(input),

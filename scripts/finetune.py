@@ -14,7 +14,7 @@ from vecaf.training.monitor import Monitor, fixed_subset
 
 
 def main(argv: list[str]) -> str:
-    parser = command.parser(__doc__, "backbone, training, objective, start, stop, total, curve, seeds, cea")
+    parser = command.parser(__doc__, "backbone, training, objective, start, stop, total, curve, seeds, cea, loss_head")
     command.pool_arguments(parser)
     command.device_argument(parser)
     parser.add_argument("--selection", type=Path, nargs="+", required=True, help="ids; several files: their union")
@@ -54,7 +54,8 @@ def main(argv: list[str]) -> str:
             seeds=params["seeds"],
             objective=objective,
             cea=captions_of(ids, params, args) if "cea" in params else None,
-            optimizer_state=artifacts.read_weights(args.optimizer) if args.optimizer else None,
+            loss_head=params.get("loss_head"),
+            optimizer_state=carried(args.optimizer, params) if args.optimizer else None,
             device=device,
             precision=training["precision"],
             monitor=monitor_of(pool, args, params, objective, device),
@@ -73,14 +74,27 @@ def main(argv: list[str]) -> str:
 
 def starting_model(weights: list[Path], params: dict, classes: int, drop_path: float) -> backbone.Backbone:
     """Return the model of the loop before, or the pretrained backbone with the head that was scored."""
-    state = artifacts.read_weights(weights[0])
+    loss_head = params.get("loss_head")
     model = backbone.build(
-        params["backbone"], classes, input_size=params["input_size"], state=state, drop_path=drop_path
+        params["backbone"],
+        classes,
+        input_size=params["input_size"],
+        state=carried(weights[0], params),
+        drop_path=drop_path,
+        seed=params["seeds"].get("loss_head", 0),
+        loss_head=loss_head["hidden"] if loss_head else None,
     )
     if len(weights) > 1:
         first = artifacts.read_weights(weights[1])
         model.set_head(first["weight"], first["bias"])
     return model
+
+
+def carried(file: Path, params: dict) -> dict:
+    """Return the tensors of the loop before; a loss head that starts afresh in every loop is not among them."""
+    fresh = not params.get("loss_head", {}).get("carry", True)
+    tensors = artifacts.read_weights(file)
+    return {name: tensor for name, tensor in tensors.items() if not (fresh and backbone.LOSS_HEAD in name)}
 
 
 def train_transform(params: dict, recipe: recipes.Recipe) -> TrainTransform:

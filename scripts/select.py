@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from vecaf import artifacts, command, selection
 from vecaf.provenance import Stage
 from vecaf.ratio import subset_size
@@ -15,7 +13,10 @@ def main(argv: list[str]) -> str:
     parser.add_argument("--index", type=Path, required=True, help="Parquet index of the pool")
     parser.add_argument("--embeddings", type=Path, help="(N, d) embeddings, augmented or not")
     parser.add_argument("--losses", type=Path, help="(N,) losses")
-    parser.add_argument("--previous", type=Path, help="selection of the loop before")
+    parser.add_argument("--head", type=Path, help="safetensors with weight (C, d) and bias (C,), behind the embeddings")
+    parser.add_argument("--predicted-losses", type=Path, help="(N,) losses as the loss head predicts them")
+    parser.add_argument("--images", type=Path, help="(N, S, S, 3) small images")
+    parser.add_argument("--earlier", type=Path, nargs="*", default=[], help="selections of the loops before, in order")
     parser.add_argument("--out", type=Path, required=True, help="output: Parquet table of the chosen ids")
     parser.add_argument("--record", type=Path, required=True, help="output: JSON with diagnostics and cost")
     args = parser.parse_args(argv)
@@ -25,16 +26,15 @@ def main(argv: list[str]) -> str:
     with Stage("select") as stage:
         index = artifacts.read_table(args.index, columns=["id", "label", "split"])
         index = index[index["split"] == "pool"]
+        selector = selection.build(params["selector"], params["params"])
         inputs = selection.Inputs(
             ids=index["id"].to_numpy("int64"),
             labels=index["label"].to_numpy("int64"),
-            embeddings=artifacts.read_array(args.embeddings) if args.embeddings else None,
-            losses=artifacts.read_array(args.losses) if args.losses else None,
-            labelled=artifacts.read_table(args.previous)["id"].to_numpy("int64") if args.previous else np.empty(0, int),
+            earlier=tuple(artifacts.read_table(file)["id"].to_numpy("int64") for file in args.earlier),
             loop=params["loop"],
             device=args.device,
+            **arrays(args, selector),
         )
-        selector = selection.build(params["selector"], params["params"])
         k = subset_size(params["ratio"], len(index))
         ids, diagnostics = selection.choose(selector, inputs, k, params["seeds"])
     record = {
@@ -49,6 +49,21 @@ def main(argv: list[str]) -> str:
     artifacts.write_table(args.out, pd.DataFrame({"id": ids}))
     artifacts.write_json(args.record, record)
     return f"{params['selector']} chose {k} of {len(index)} ids in loop {params['loop']}"
+
+
+def arrays(args, selector: selection.Selector) -> dict:
+    """Return the arrays of a selection; logits are those of the embeddings under the head."""
+    found = {
+        name: artifacts.read_array(file)
+        for name in ("embeddings", "losses", "predicted_losses", "images")
+        if (file := getattr(args, name))
+    }
+    if args.head:
+        head = artifacts.read_weights(args.head)
+        found["head"] = (head["weight"].numpy(), head["bias"].numpy())
+        if "logits" in selector.needs:
+            found["logits"] = selection.Logits(found["embeddings"], *found["head"])
+    return found
 
 
 if __name__ == "__main__":

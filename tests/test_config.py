@@ -70,6 +70,41 @@ def test_more_loops_than_batches(paper_raw):
     assert "schedule '5loops' has 5 loops, but datasets.cifar10.batches is 4" in text
 
 
+def test_selectors_that_choose_nothing_twice_need_a_large_enough_pool(paper_raw):
+    block = {"datasets": {"cifar10": ["40pct"]}, "methods": ["alfa_mix", "activeft"], "schedules": ["3loops"]}
+    text = problems(paper_raw, exhibits={"table7": {"blocks": [block]}})
+    assert "alfa_mix never chooses a sample twice, but 3 times K = 20000 at 40pct is more than the 50000 images" in text
+    assert text.startswith("1 problem ")
+
+
+def test_a_schedule_begins_with_a_selector_that_can(paper_raw):
+    block = {"datasets": {"cifar10": ["1pct"]}, "methods": ["ta_vaal"], "schedules": ["2loops"]}
+    text = problems(paper_raw, exhibits={"table7": {"blocks": [block]}})
+    assert "schedule '2loops' of ta_vaal begins with ta_vaal, which cannot choose before anything is trained" in text
+    assert "methods.ta_vaal.schedules.2loops" in text
+
+
+def test_a_selector_that_is_trained_along_acts_in_its_own_methods(paper_raw):
+    turns = [{"share": "1/2"}, {"selector": "learning_loss", "share": "1/2"}]
+    text = problems(paper_raw, schedules={"mixed": turns}, methods={"random": {"schedules": {"2loops": turns}}})
+    assert "schedules.mixed: learning_loss is trained along in finetuning" in text
+    assert "methods.random.schedules.2loops: learning_loss is trained along in finetuning" in text
+
+
+def test_parameters_of_selectors_on_a_dataset_are_checked(paper_raw):
+    selectors = {"activeft": {"rowz": 3}, "adam": {}, "alfa_mix": {"cap_step": 2.0}}
+    text = problems(paper_raw, datasets={"cifar10": {"selectors": selectors}})
+    assert "datasets.cifar10.selectors.activeft.rowz" in text
+    assert "datasets.cifar10.selectors: 'adam' is not one of activeft" in text
+    assert "datasets.cifar10.selectors.alfa_mix.cap_step: 2.0 is not allowed" in text
+
+
+def test_a_multiple_of_the_ratio_stays_within_the_pool(paper_raw):
+    block = {"datasets": {"cifar10": ["40pct"]}, "methods": ["random"], "schedules": ["single_3x"]}
+    text = problems(paper_raw, exhibits={"table7": {"blocks": [block]}})
+    assert "schedule 'single_3x' chooses 120% of the pool at 40pct" in text
+
+
 def test_values_of_the_wrong_type_are_not_coerced(paper_raw):
     text = problems(
         paper_raw, datasets={"cifar10": {"seeds": ["5"], "batches": "750"}}, keep={"final_weights": "false"}

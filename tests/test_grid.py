@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 
@@ -9,12 +10,16 @@ from hypothesis import strategies as st
 from vecaf.config.merging import merge
 from vecaf.config.schema import Config
 from vecaf.grid import Cell
-from vecaf.ratio import ratio_of, subset_size
+from vecaf.ratio import ratio_of, subset_size, times
+from vecaf.selection import activeft, learning_loss
+from vecaf.selection.learning_loss import LossHead
 from vecaf.study import Study
+
+TABLES = [f"table{number}" for number in range(1, 8)]
 
 
 def test_the_papers_grid_is_exactly_its_tables(paper):
-    shown = [set(paper.cells(f"table{number}")) for number in range(1, 8)]
+    shown = [set(paper.cells(name)) for name in TABLES]
     assert len(shown[0]) == 228
     assert Counter(cell.method for cell in shown[0]) == {
         "learning_loss": 54,
@@ -29,12 +34,12 @@ def test_the_papers_grid_is_exactly_its_tables(paper):
         added.append(len(cells - seen))
         seen |= cells
     assert added == [228, 36, 12, 0, 69, 18, 9]
-    tables = paper.cells(*paper.exhibits("table"))
+    tables = paper.cells(*TABLES)
     assert len(tables) == len(set(tables)) == 372
 
 
 def test_figures_add_three_cells(paper):
-    extra = set(paper.cells()) - set(paper.cells(*paper.exhibits("table")))
+    extra = set(paper.cells(*TABLES, *paper.exhibits("figure"))) - set(paper.cells(*TABLES))
     assert extra == {Cell("imagenet", "deit_b_dino", "alfa_mix", "1pct", "3loops", seed) for seed in range(3)}
 
 
@@ -126,6 +131,64 @@ def test_equal_first_selections_share_a_name(paper):
     assert name("vecaf") != name("vecaf_snow")  # a prompt shifts the pool in loop 1 already
     assert name("top_k_loss") != name("top_k_loss_cat")  # other losses
     assert name("activeft") == name("activeft_cat")  # reads no losses
+
+
+def test_a_multiple_of_a_ratio_is_exact(paper):
+    cell = Cell("cifar10", "deit_b_dino", "activeft", "0.5pct", "single_3x", 0)
+    assert times("0.1pct", 3) == "0.3pct"
+    assert times("100pct", 1) == "100pct"
+    assert paper.selection_params(cell, 1)["ratio"] == "1.5pct"
+    plain = Cell("cifar10", "deit_b_dino", "activeft", "1.5pct", "single", 0)
+    assert paper.selection_params(cell, 1) == paper.selection_params(plain, 1)
+    assert paper.first_selection(cell) == paper.first_selection(plain)
+
+
+def test_a_longer_budget_is_a_multiple_of_the_datasets(paper):
+    assert paper.batches("cifar10", "activeft_long", "3loops") == [(0, 1000), (1000, 2000), (2000, 3000)]
+    cell = Cell("cifar10", "deit_b_dino", "activeft_long", "1pct", "3loops", 0)
+    assert paper.finetune_params(cell, 3)["total"] == 3000
+    assert paper.first_selection(cell) == paper.first_selection(replace(cell, method="activeft"))
+
+
+def test_what_a_method_leaves_open_is_the_datasets(paper):
+    def params(method, dataset):
+        return paper.selection_params(Cell(dataset, "deit_b_dino", method, "1pct", "3loops", 0), 1)["params"]
+
+    assert (params("activeft", "imagenet")["rows"], params("activeft", "cifar10")["rows"]) == (100_000, None)
+    changed = paper.config.model_copy(deep=True)
+    changed.methods["activeft"].activeft = activeft.Params(rows=7)
+    own = Study(changed).selector_params("activeft", dataset="imagenet")
+    assert (own["rows"], own["iterations"]) == (7, 100)
+    said = paper.layout("table1")["readings"]
+    assert said["activeft"]["activeft.rows"] is None
+    assert said["ActiveFT on ImageNet-1K"] == {"activeft.iterations": 100, "activeft.rows": 100_000}
+
+
+def test_a_loss_head_is_told_to_the_steps_that_train_and_read_it(paper):
+    cell = Cell("cifar10", "deit_b_dino", "learning_loss", "1pct", "3loops", 0)
+    assert paper.finetune_params(cell, 1)["loss_head"]["criterion"] == "margin"
+    assert paper.finetune_params(replace(cell, method="ta_vaal"), 1)["loss_head"]["criterion"] == "ranking"
+    assert paper.score_params(cell)["loss_head"] == 128
+    assert "loss_head" not in paper.selection_params(cell, 2)["params"]
+    plain = replace(cell, method="activeft")
+    assert "loss_head" not in paper.finetune_params(plain, 1) | paper.score_params(plain)
+
+
+def test_a_fresh_loss_head_is_drawn_anew_in_every_loop(paper):
+    def drawn(carry):
+        changed = paper.config.model_copy(deep=True)
+        changed.methods["learning_loss"].learning_loss = learning_loss.Params(loss_head=LossHead(carry=carry))
+        study = Study(changed)
+        cell = Cell("cifar10", "deit_b_dino", "learning_loss", "1pct", "3loops", 0)
+        return len({study.finetune_params(cell, loop)["seeds"]["loss_head"] for loop in (1, 2, 3)})
+
+    assert (drawn(True), drawn(False)) == (1, 3)
+
+
+def test_what_a_cap_leaves_stands_beside_the_title(paper):
+    assert "25,000" in paper.layout("table1")["methods"]["ta_vaal"]
+    assert paper.layout("table1")["methods"]["vecaf"] == "VeCAF"
+    assert "Yoo & Kweon" in paper.layout("table1")["cards"]["learning_loss"]
 
 
 @pytest.mark.parametrize("schedule", ["single", "2loops", "3loops", "4loops", "5loops"])

@@ -15,12 +15,14 @@ from itertools import pairwise
 from typing import Any
 
 from vecaf import augmentation, selection
-from vecaf.config.checks import PLANNED_SELECTORS
 from vecaf.config.merging import merge
 from vecaf.config.schema import BackboneSpec, Block, Config, Dataset, Method, Skip, Training, Turn
 from vecaf.models import captioners, text_encoders
+from vecaf.ratio import times
 
 NO_PROMPT = "none"
+# Inputs of a selection that scoring the pool makes.
+SCORES = frozenset({"embeddings", "losses", "logits", "head", "predicted_losses"})
 
 
 @dataclass(frozen=True, order=True)
@@ -62,7 +64,7 @@ class Grid:
                 for dataset, ratios in block.datasets.items():
                     for backbone in block.backbones or [self.config.datasets[dataset].backbone]:
                         for ratio in ratios:
-                            for seed in self.config.datasets[dataset].seeds:
+                            for seed in block.seeds or self.config.datasets[dataset].seeds:
                                 yield Cell(dataset, backbone, method, ratio, schedule, seed)
 
     def cells(self, *exhibits: str) -> list[Cell]:
@@ -75,9 +77,6 @@ class Grid:
     def missing(self, dataset: str, method: str) -> str | None:
         """Say what of a method has no implementation yet, or None when its cells can run."""
         spec = self.method(method)
-        for turn_selector in {spec.selector, *(t.selector for turns in spec.schedules.values() for t in turns)}:
-            if turn_selector in PLANNED_SELECTORS:
-                return f"selector {turn_selector}"
         if spec.stylize is not None:
             return f"style transfer {spec.stylize.kind}"
         if spec.cea is not None:
@@ -120,31 +119,59 @@ class Grid:
     def loops(self, method: str, schedule: str) -> int:
         return len(self.turns(method, schedule))
 
+    def budget(self, dataset: str, method: str) -> int:
+        """Return the finetuning batches of a cell, over all its loops."""
+        return self.dataset(dataset).batches * self.method(method).budget
+
+    def ratio(self, cell: Cell, loop: int) -> str:
+        """Return the ratio that one loop of a cell selects: the cell's, or a multiple of it."""
+        return times(cell.ratio, self.turns(cell.method, cell.schedule)[loop - 1].times)
+
     @cache  # noqa: B019
     def batches(self, dataset: str, method: str, schedule: str) -> list[tuple[int, int]]:
         """Return (first, last+1) batch of each loop: the budget in exact shares, 12500/3 → 4167, 4167, 4166."""
-        total, spent, edges = self.dataset(dataset).batches, Fraction(0), [0]
+        total, spent, edges = self.budget(dataset, method), Fraction(0), [0]
         for turn in self.turns(method, schedule):
             spent += Fraction(turn.share)
             edges.append(math.ceil(spent * total))
         return list(pairwise(edges))
 
-    @cache  # noqa: B019
-    def selector(self, method: str, schedule: str, loop: int) -> tuple[str, dict[str, Any]]:
-        """Return the name and the complete parameters of the selector that acts in one loop."""
-        spec = self.method(method)
+    def selector(self, method: str, schedule: str, loop: int) -> str:
+        """Return the name of the selector that acts in one loop."""
         named = self.turns(method, schedule)[loop - 1].selector
-        name = spec.selector if named == "method" else named
-        params = getattr(spec, name, None) or selection.get(name).Params()
-        return name, params.model_dump()
+        return self.method(method).selector if named == "method" else named
+
+    @cache  # noqa: B019
+    def selector_params(self, method: str, name: str | None = None, dataset: str | None = None) -> dict[str, Any]:
+        """Return the complete parameters of a selector (by default the method's own) as a method sets them.
+
+        What the method leaves open is the dataset's, where one is named and sets it, else the selector's default.
+        """
+        name = name or self.method(method).selector
+        given = self.dataset(dataset).selectors.get(name, {}) if dataset is not None else {}
+        if (own := getattr(self.method(method), name, None)) is not None:
+            given = merge(given, own.model_dump(exclude_unset=True))
+        return selection.get(name).Params.model_validate(given, strict=True).model_dump()
 
     def needs(self, method: str, schedule: str, loop: int) -> frozenset[str]:
-        return selection.get(self.selector(method, schedule, loop)[0]).needs
+        return selection.get(self.selector(method, schedule, loop)).needs
 
-    def head(self, method: str, schedule: str) -> str:
+    def scored(self, method: str, schedule: str, loop: int) -> bool:
+        """Say whether the pool is scored with the weights of the loop before (in loop 1: by the pretrained ones)."""
+        return bool(self.needs(method, schedule, loop) & SCORES) or self.augments_training(method)
+
+    def can_start(self, method: str, schedule: str) -> bool:
+        """Say whether the first selector of a schedule can choose before anything is trained."""
+        return selection.get(self.selector(method, schedule, 1)).cold_start
+
+    def loss_head(self, method: str, dataset: str | None = None) -> dict[str, Any] | None:
+        """Return how finetuning trains a loss-prediction head along, None for methods whose selector reads none."""
+        return self.selector_params(method, dataset=dataset).get("loss_head")
+
+    def head(self, dataset: str, method: str, schedule: str) -> str:
         """Return which head a cell starts from: the one whose losses its first selection reads."""
-        chosen = self.selector(method, schedule, 1)[1].get("first_loop")
-        return "class_mean" if chosen == "class_mean" else "random"
+        params = self.selector_params(method, self.selector(method, schedule, 1), dataset)
+        return "class_mean" if params.get("first_loop") == "class_mean" else "random"
 
     def objective(self, method: str) -> str:
         """Return the name of a method's objective, as it stands in paths."""

@@ -6,9 +6,8 @@ from dataclasses import asdict
 from functools import cache, cached_property
 from typing import Any
 
-from vecaf import seeds
+from vecaf import seeds, selection
 from vecaf.artifacts import digest
-from vecaf.config.checks import PLANNED_SELECTORS
 from vecaf.config.merging import merge
 from vecaf.config.schema import Turn
 from vecaf.grid import NO_PROMPT, Cell, Grid
@@ -64,7 +63,10 @@ class Study(Grid):
         }
 
     def score_params(self, cell: Cell) -> dict[str, Any]:
-        return self.reading_params(cell.dataset, cell.backbone) | {"objective": self.objective_params(cell.method)}
+        params = self.reading_params(cell.dataset, cell.backbone) | {"objective": self.objective_params(cell.method)}
+        if (options := self.loss_head(cell.method, cell.dataset)) is not None:
+            params["loss_head"] = options["hidden"]
+        return params
 
     def head_params(self, dataset: str, backbone: str, head: str, objective: Any, seed: int) -> dict[str, Any]:
         stream = seeds.stream("head", seed=seed, dataset=dataset, backbone=backbone)
@@ -75,20 +77,20 @@ class Study(Grid):
         seed = seeds.stream("projection", dataset=cell.dataset, backbone=cell.backbone)
         return {"cea": readings.model_dump(), "seed": seed}
 
-    def selection_params(self, cell: Cell, loop: int) -> dict[str, Any]:
-        name, params = self.selector(cell.method, cell.schedule, loop)
+    def selection_params(self, cell: Cell, loop: int, ratio: str | None = None) -> dict[str, Any]:
+        """Return what the selection of one loop is told; ratio: what it selects, by default as the schedule says."""
+        ratio = ratio or self.ratio(cell, loop)
+        name = self.selector(cell.method, cell.schedule, loop)
+        params = self.selector_params(cell.method, name, cell.dataset)
+        where = {"seed": cell.seed, "dataset": cell.dataset}
         return {
             "selector": name,
-            "params": params,
-            "ratio": cell.ratio,
+            "params": {key: value for key, value in params.items() if key != "loss_head"},  # finetuning's
+            "ratio": ratio,
             "loop": loop,
             "seeds": {
-                "random_set": seeds.stream(
-                    "random_set", seed=cell.seed, dataset=cell.dataset, ratio=cell.ratio, loop=loop
-                ),
-                "centroids": seeds.stream(
-                    "centroids", seed=cell.seed, dataset=cell.dataset, ratio=cell.ratio, member=0
-                ),
+                "random_set": seeds.stream("random_set", **where, ratio=ratio, loop=loop),
+                "centroids": seeds.stream("centroids", **where, ratio=ratio, member=0),
             },
         }
 
@@ -100,8 +102,10 @@ class Study(Grid):
         """
         params = self.selection_params(cell, 1)
         meaning: dict[str, Any] = {"selector": params["selector"], "params": params["params"]}
-        if "losses" in self.needs(cell.method, cell.schedule, 1):
-            meaning["head"] = self.head(cell.method, cell.schedule)
+        needs = self.needs(cell.method, cell.schedule, 1)
+        if needs & {"losses", "logits", "head"}:
+            meaning["head"] = self.head(cell.dataset, cell.method, cell.schedule)
+        if "losses" in needs:
             meaning["objective"] = self.objective_params(cell.method)
         if self.augments_pool(cell.method, 1):
             meaning["augmented"] = self.first_augmentation(cell)
@@ -113,7 +117,7 @@ class Study(Grid):
         return f"cea-{digest([self.augment_params(cell), *text, self.prompt(cell.method)])[:8]}"
 
     def finetune_params(self, cell: Cell, loop: int) -> dict[str, Any]:
-        spec = self.dataset(cell.dataset)
+        curve = self.dataset(cell.dataset).curve.model_dump()
         start, stop = self.batches(cell.dataset, cell.method, cell.schedule)[loop - 1]
         params = self.reading_params(cell.dataset, cell.backbone)
         params.pop("dtype")
@@ -123,8 +127,8 @@ class Study(Grid):
             "accumulate": self.method(cell.method).accumulate,
             "start": start,
             "stop": stop,
-            "total": spec.batches,
-            "curve": spec.curve.model_dump(),
+            "total": self.budget(cell.dataset, cell.method),
+            "curve": curve,
             "seeds": {
                 "batches": seeds.stream("batches", seed=cell.seed, dataset=cell.dataset, loop=loop),
                 "augmentation": seeds.stream("augmentation", seed=cell.seed, dataset=cell.dataset, loop=loop),
@@ -134,12 +138,16 @@ class Study(Grid):
         }
         if self.augments_training(cell.method):
             params["cea"] = self.augment_params(cell)
+        if (options := self.loss_head(cell.method, cell.dataset)) is not None:
+            params["loss_head"] = options
+            stream = seeds.stream("loss_head", seed=cell.seed, dataset=cell.dataset, backbone=cell.backbone)
+            params["seeds"]["loss_head"] = stream if options["carry"] else seeds.derive(stream, loop)
         return params
 
     def evaluate_params(self, cell: Cell) -> dict[str, Any]:
         params = self.score_params(cell)
         params.pop("dtype")
-        readings = self.readings(cell.method, cell.schedule)
+        readings = self.readings(cell.method, cell.schedule, cell.dataset)
         return params | {"cell": asdict(cell), "resolved": self.resolved(cell), "readings": readings}
 
     # --- what a cell is, in full -------------------------------------------------------------------------------
@@ -162,7 +170,7 @@ class Study(Grid):
             "head": self.head_params(
                 cell.dataset,
                 cell.backbone,
-                self.head(cell.method, cell.schedule),
+                self.head(cell.dataset, cell.method, cell.schedule),
                 self.objective_params(cell.method),
                 cell.seed,
             ),
@@ -176,10 +184,11 @@ class Study(Grid):
     def digest(self, cell: Cell) -> str:
         return digest(self.resolved(cell))
 
-    def readings(self, method: str, schedule: str) -> dict[str, Any]:
+    def readings(self, method: str, schedule: str, dataset: str | None = None) -> dict[str, Any]:
         """Return the named readings of a method, flat, as tables print them under their numbers."""
         spec = self.method(method)
-        name, params = self.selector(method, schedule, self.loops(method, schedule))
+        name = self.selector(method, schedule, self.loops(method, schedule))
+        params = self.selector_params(method, name, dataset)
         flat = {f"{name}.{key}": value for key, value in params.items()}
         if spec.cea is not None:
             flat |= {f"cea.{key}": value for key, value in spec.cea.model_dump().items()}
@@ -220,12 +229,30 @@ class Study(Grid):
             "columns": [
                 {"dataset": d, "dataset_title": self.dataset(d).title, "backbone": b, "ratio": r} for d, b, r in columns
             ],
-            "methods": {method: self.method(method).title for method, _ in rows},
+            "methods": {method: self.title(method) for method, _ in rows},
             "schedules": self._schedules_said(rows),
-            "readings": {m: self.readings(m, s) for m, s in rows if self.method(m).selector not in PLANNED_SELECTORS},
+            "readings": self._readings_said(rows, columns),
+            "cards": {method: selection.get(self.method(method).selector).cite() for method, _ in rows},
             "notes": [*spec.notes, *self._budgets_said(columns)],
             "config_digest": self.digests[exhibit],
         }
+
+    def title(self, method: str) -> str:
+        """Return a method's title, with what its selector wants said beside it."""
+        spec = self.method(method)
+        remark = selection.get(spec.selector).remark(self.selector_params(method))
+        return f"{spec.title} ({remark})" if remark else spec.title
+
+    def _readings_said(self, rows: list[tuple[str, str]], columns: list[tuple[str, str, str]]) -> dict[str, Any]:
+        """Return the readings of each method, and those that differ on a dataset under the names of both."""
+        said: dict[str, Any] = {}
+        for method, schedule in rows:
+            said[method] = self.readings(method, schedule)
+            for name in dict.fromkeys(dataset for dataset, _, _ in columns):
+                there = self.readings(method, schedule, name)
+                if own := {key: value for key, value in there.items() if value != said[method][key]}:
+                    said[f"{self.method(method).title} on {self.dataset(name).title}"] = own
+        return said
 
     def _schedules_said(self, rows: list[tuple[str, str]]) -> dict[str, str]:
         """Return each schedule in words; methods with a form of their own are named, together where it is the same."""
@@ -262,7 +289,9 @@ class Study(Grid):
 
 
 def _in_words(turns: list[Turn]) -> str:
-    named = [("own selection" if turn.selector == "method" else turn.selector, turn.share) for turn in turns]
-    return ", then ".join(
-        f"{selector} for " + ("all batches" if share == "1" else f"{share} of the batches") for selector, share in named
-    )
+    def said(turn: Turn) -> str:
+        who = "own selection" if turn.selector == "method" else turn.selector
+        much = f" of {turn.times} × the ratio" if turn.times > 1 else ""
+        return f"{who}{much} for " + ("all batches" if turn.share == "1" else f"{turn.share} of the batches")
+
+    return ", then ".join(said(turn) for turn in turns)

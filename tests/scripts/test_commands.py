@@ -108,6 +108,57 @@ def test_an_impossible_selection_leaves_nothing(selection_files):
     assert not (folder / "ids.parquet").exists()
 
 
+def test_a_selection_gets_what_its_selector_declares(selection_files):
+    """Logits of the embeddings under the head, predicted losses, small images, and what each loop before chose."""
+    import torch
+
+    folder, arguments = selection_files
+    rng = np.random.default_rng(1)
+    weight = torch.from_numpy(rng.normal(size=(3, 8)).astype("float32"))
+    artifacts.write_weights(folder / "head.safetensors", {"weight": weight, "bias": torch.zeros(3)})
+    artifacts.write_array(folder / "predicted.npy", np.arange(60, dtype="float32"))
+    artifacts.write_array(folder / "images.npy", rng.integers(0, 255, (60, 32, 32, 3), dtype="uint8"))
+    for loop, ids in enumerate(([0, 58], [59, 7]), start=1):
+        artifacts.write_table(folder / f"loop{loop}.parquet", pd.DataFrame({"id": ids}))
+    given = [
+        *("--head", str(folder / "head.safetensors"), "--predicted-losses", str(folder / "predicted.npy")),
+        *("--images", str(folder / "images.npy")),
+        *("--earlier", str(folder / "loop1.parquet"), str(folder / "loop2.parquet")),
+    ]
+
+    def chosen(selector, **params):
+        settings = json.loads(arguments()[arguments().index("--params") + 1])
+        settings |= {"selector": selector, "params": params, "loop": 3}
+        told = arguments()
+        told[told.index("--params") + 1] = json.dumps(settings)
+        select.main([*told, *given])
+        return artifacts.read_table(folder / "ids.parquet")["id"].tolist()
+
+    assert chosen("learning_loss") == [52, 53, 54, 55, 56, 57]
+    logits = np.load(folder / "embeddings.npy") @ weight.numpy().T
+    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+    doubt = 1 - (odds / odds.sum(axis=1, keepdims=True)).max(axis=1)
+    doubt[[0, 7, 58, 59]] = -1
+    assert chosen("least_confidence") == sorted(np.argsort(-doubt)[:6].tolist())
+    for selector in ("alfa_mix", "ta_vaal"):
+        params = {"max_iterations": 2, "width": 4} if selector == "ta_vaal" else {}
+        assert not {0, 7, 58, 59} & set(chosen(selector, **params))
+    record = artifacts.read_json(folder / "ids.json")
+    assert record["diagnostics"]["overlap_previous"] == 0
+
+
+def test_a_fresh_loss_head_does_not_carry_its_tensors(tmp_path):
+    import torch
+
+    from scripts import finetune
+
+    names = ("head.weight", "loss_head.joined.bias", "momentum.loss_head.joined.bias")
+    artifacts.write_weights(tmp_path / "w.safetensors", {name: torch.zeros(1) for name in names})
+    assert set(finetune.carried(tmp_path / "w.safetensors", {"loss_head": {"carry": True}})) == set(names)
+    assert set(finetune.carried(tmp_path / "w.safetensors", {"loss_head": {"carry": False}})) == {"head.weight"}
+    assert set(finetune.carried(tmp_path / "w.safetensors", {})) == set(names)
+
+
 CELL = "digits/vit/vecaf/5pct/3loops/seed0"
 
 

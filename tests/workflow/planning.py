@@ -56,7 +56,7 @@ class Project:
                 wildcards = re.search(r"wildcards: (.*)", block)
                 pairs = (pair.split("=") for pair in wildcards[1].split(", ")) if wildcards else ()
                 jobs.append({"rule": found[1], **dict(pairs)})
-        return [job for job in jobs if job["rule"] not in ("all", "all_tables", "table1", "cells")]
+        return [job for job in jobs if job["rule"] not in ("all", "all_tables", "table1", "extensions", "cells")]
 
 
 def rules(jobs) -> Counter:

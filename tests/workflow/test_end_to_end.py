@@ -35,7 +35,7 @@ TINY = {
         "table1": {
             "blocks": [
                 {"methods": ["vecaf"], "schedules": ["2loops"], "datasets": {"digits": ["5pct"]}},
-                {"methods": ["alfa_mix"], "schedules": ["2loops"], "datasets": {"digits": ["5pct"]}},
+                {"methods": ["clipstyler_snow"], "schedules": ["2loops"], "datasets": {"digits": ["5pct"]}},
             ],
         }
     },
@@ -54,7 +54,7 @@ def test_the_table_holds_the_cell_and_names_what_is_missing(study):
     text = (study.folder / "results/demo/tables/table1.md").read_text()
     row = next(line for line in text.splitlines() if line.startswith("| VeCAF"))
     assert "± n/a" in row
-    assert "not implemented" in next(line for line in text.splitlines() if line.startswith("| ALFA-Mix"))
+    assert "not implemented" in next(line for line in text.splitlines() if line.startswith("| CLIPstyler"))
     assert "These are not the paper's numbers" in text
 
 

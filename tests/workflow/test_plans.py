@@ -7,6 +7,10 @@ import sys
 import pytest
 from planning import rules
 
+from vecaf import selection
+
+CELLS = "results/demo/cells/digits/vit_digits"
+
 
 def paper(project, *arguments, check=True):
     command = [sys.executable, "-m", "snakemake", "-n", *arguments]
@@ -39,12 +43,18 @@ def test_every_runnable_cell_of_the_paper_has_one_evaluation(fresh, paper_):
     assert counts(paper(fresh, "cells"))["evaluate"] == len(paper_.runnable())
 
 
-def test_the_demo_plans_every_method_schedule_and_seed_once(fresh):
-    planned = rules(fresh.plan())
-    assert planned["evaluate"] == 18
-    assert planned["pool"] == planned["caption"] == planned["embed_text"] == planned["pretrained"] == 1
-    assert planned["finetune"] == 16
-    assert planned["finetune_last"] == 18
+def test_the_demo_plans_every_method_schedule_and_seed_once(fresh, demo):
+    planned, cells = rules(fresh.plan()), demo.cells()
+    assert planned["evaluate"] == planned["finetune_last"] == len(cells) == 33
+    assert planned["finetune"] == sum(demo.loops(cell.method, cell.schedule) - 1 for cell in cells)
+    for step in ("pool", "caption", "embed_text", "pretrained", "embed_pool", "thumbnails"):
+        assert planned[step] == 1
+    assert set(selection.names()) == {demo.method(cell.method).selector for cell in cells}
+
+
+def test_an_exhibit_without_an_implementation_is_refused_in_words(fresh):
+    text = paper(fresh, "results/tables/table2.md", check=False)
+    assert "table2 has no implementation yet; these have: extensions, table1" in text
 
 
 def test_a_prompt_shifts_the_pool_before_the_first_selection(fresh):
@@ -53,6 +63,37 @@ def test_a_prompt_shifts_the_pool_before_the_first_selection(fresh):
     assert planned["augment_first"] == planned["select_first"] == planned["embed_text"] == 1
     assert planned["augment"] == 2
     assert "augment_first" not in rules(fresh.plan(cell.replace("vecaf_snow", "vecaf")))
+
+
+def test_trained_selectors_start_from_the_shared_random_set_and_score_what_they_need(fresh):
+    needed = {"select_first": 1, "finetune": 2, "finetune_last": 1, "select": 2, "evaluate": 1}
+    for method, more in {
+        "learning_loss": {"score_predicting": 2},
+        "ta_vaal": {"score_predicting": 2, "thumbnails": 1},
+        "alfa_mix": {"score": 2},
+        "entropy": {"score": 2},
+    }.items():
+        jobs = fresh.plan(f"{CELLS}/{method}/5pct/3loops/seed0/metrics.json")
+        planned = rules(jobs)
+        shared = {"pool", "pretrained", "embed_pool", "head"} & set(planned)
+        assert {name: count for name, count in planned.items() if name not in shared} == needed | more
+        assert [job["selection"].split("-")[0] for job in jobs if job["rule"] == "select_first"] == ["random"]
+    single = rules(fresh.plan(f"{CELLS}/learning_loss/5pct/single/seed0/metrics.json"))
+    assert (single["finetune"], single["finetune_last"], single["score_predicting"]) == (1, 1, 1)
+
+
+def test_a_selection_of_three_times_the_ratio_is_that_of_the_ratio(fresh):
+    """`single_3x` at 5 % and `single` at 15 % share their selection."""
+    jobs = fresh.plan(*(f"{CELLS}/activeft/{where}/seed0/metrics.json" for where in ("5pct/single_3x", "15pct/single")))
+    assert [job["ratio"] for job in jobs if job["rule"] == "select_first"] == ["15pct"]
+    assert rules(jobs)["evaluate"] == 2
+
+
+def test_controls_are_asked_for_by_name(fresh):
+    tables = {job["exhibit"] for job in fresh.plan("all_tables") if job["rule"] == "table"}
+    assert tables == {"table1"}
+    assert {job["exhibit"] for job in fresh.plan("extensions") if job["rule"] == "table"} == {"extensions"}
+    assert {job["exhibit"] for job in fresh.plan() if job["rule"] == "table"} == {"table1", "extensions"}
 
 
 def test_planned_commands_can_be_pasted(fresh):
@@ -66,7 +107,11 @@ def test_planned_commands_can_be_pasted(fresh):
     ("target", "sentence"),
     [
         ("results/demo/cells/digits/vit_digits/vecaf/5pct/3loops/seed0/loop4/selection.parquet", "there is no loop 4"),
-        ("results/demo/cells/digits/vit_digits/alfa_mix/5pct/3loops/seed0/metrics.json", "alfa_mix is not implemented"),
+        (f"{CELLS}/clipstyler_snow/5pct/3loops/seed0/metrics.json", "style transfer clipstyler is not implemented"),
+        (
+            f"{CELLS}/ta_vaal/5pct/2loops/seed0/metrics.json",
+            "its first loop selects with ta_vaal, which chooses only after",
+        ),
         ("results/demo/cells/digits/vit_digits/vecav/5pct/3loops/seed0/metrics.json", "No rule to produce"),
     ],
 )

@@ -10,13 +10,12 @@ from pydantic import BaseModel, ValidationError
 
 from vecaf import selection
 from vecaf.config.merging import merge
-from vecaf.config.schema import Block, Config, Training, Turn
+from vecaf.config.schema import Block, Config, Dataset, Method, Training, Turn
 from vecaf.models import captioners, text_encoders
 from vecaf.ratio import ratio_of, subset_size
 
 # Named in the paper's grid, but without an implementation yet: their cells are listed as "not implemented" and plan
 # no job. A name that is neither registered nor here is a spelling mistake and refused.
-PLANNED_SELECTORS = {"learning_loss", "ta_vaal", "alfa_mix"}
 PLANNED_CAPTIONERS = {"blip2", "dataset"}
 PLANNED_ENCODERS = {"transformers"}
 PLANNED_STYLES = {"clipstyler"}
@@ -28,7 +27,7 @@ def contradictions(config: Config) -> Iterator[str]:
     def unknown(key: str, value: str, allowed) -> str:
         return f"{key}: {value!r} is not one of {', '.join(sorted(allowed)) or 'none defined'}"
 
-    selectors = {*selection.names(), *PLANNED_SELECTORS}
+    selectors = set(selection.names())
     for name, captioner in config.captioners.items():
         if not captioners.implemented(captioner.kind) and captioner.kind not in PLANNED_CAPTIONERS:
             yield unknown(f"captioners.{name}.kind", captioner.kind, {*captioners.names(), *PLANNED_CAPTIONERS})
@@ -41,7 +40,7 @@ def contradictions(config: Config) -> Iterator[str]:
             yield from _params(f"encoders.{name}.params", text_encoders.get(encoder.kind).Params, encoder.params)
 
     for name, turns in config.schedules.items():
-        yield from _check_turns(f"schedules.{name}", turns, selectors)
+        yield from _check_turns(f"schedules.{name}", turns, selectors, None)
     for name, method in config.methods.items():
         if method.selector is None:
             known = ", ".join(sorted(selectors))
@@ -51,7 +50,7 @@ def contradictions(config: Config) -> Iterator[str]:
         for schedule, turns in method.schedules.items():
             if schedule not in config.schedules:
                 yield unknown(f"methods.{name}.schedules", schedule, config.schedules)
-            yield from _check_turns(f"methods.{name}.schedules.{schedule}", turns, selectors)
+            yield from _check_turns(f"methods.{name}.schedules.{schedule}", turns, selectors, method.selector)
         for key, allowed in (
             ("captioner", config.captioners),
             ("encoder", config.encoders),
@@ -76,6 +75,11 @@ def contradictions(config: Config) -> Iterator[str]:
             yield f"datasets.{name}.root: missing; the folder that holds the images of {dataset.source}"
         if len(set(dataset.seeds)) != len(dataset.seeds):
             yield f"datasets.{name}.seeds: {dataset.seeds} names a seed twice"
+        for selector, params in dataset.selectors.items():
+            if selector not in selectors:
+                yield unknown(f"datasets.{name}.selectors", selector, selectors)
+            else:
+                yield from _params(f"datasets.{name}.selectors.{selector}", selection.get(selector).Params, params)
         yield from _check_training(f"datasets.{name}.training", config, dataset.training)
 
     for name, exhibit in config.exhibits.items():
@@ -96,14 +100,18 @@ def _check_training(key: str, config: Config, changes: dict[str, Any]):
     yield from _params(key, Training, merge(config.training.model_dump(exclude_unset=True), changes))
 
 
-def _check_turns(key: str, turns: list[Turn], selectors: set[str]):
+def _check_turns(key: str, turns: list[Turn], selectors: set[str], own: str | None):
     if sum(Fraction(turn.share) for turn in turns) != 1:
         yield f"{key}: the shares {', '.join(turn.share for turn in turns)} do not sum to 1"
     if any(Fraction(turn.share) == 0 for turn in turns):
         yield f"{key}: a share of 0 gives a loop without batches"
     for turn in turns:
-        if turn.selector != "method" and turn.selector not in selectors:
+        if turn.selector == "method":
+            continue
+        if turn.selector not in selectors:
             yield f"{key}: selector {turn.selector!r} is not one of method, {', '.join(sorted(selectors))}"
+        elif turn.selector != own and "loss_head" in selection.get(turn.selector).Params.model_fields:
+            yield f"{key}: {turn.selector} is trained along in finetuning; only a method with it as `selector` has it"
 
 
 def _check_block(key: str, block: Block, config: Config):
@@ -128,10 +136,49 @@ def _check_block(key: str, block: Block, config: Config):
                 yield f"{key}.datasets.{name}: {ratio} of {size} images gives K = 0; K must be in 1..{size}"
         for schedule in block.schedules:
             for method in block.methods:
-                own = config.methods[method].schedules if method in config.methods else {}
-                loops = len(own.get(schedule) or config.schedules.get(schedule, ()))
-                if loops > dataset.batches:
-                    yield (
-                        f"{key}: schedule {schedule!r} has {loops} loops, but datasets.{name}.batches is "
-                        f"{dataset.batches}; every loop needs at least one batch"
-                    )
+                if (spec := config.methods.get(method)) is not None:
+                    turns = spec.schedules.get(schedule) or config.schedules.get(schedule, [])
+                    yield from _check_loops(key, name, dataset, ratios, method, spec, schedule, turns)
+
+
+def _check_loops(
+    key: str,
+    name: str,
+    dataset: Dataset,
+    ratios: list[str],
+    method: str,
+    spec: Method,
+    schedule: str,
+    turns: list[Turn],
+):
+    """Yield what is wrong with the loops of one method and schedule on one dataset."""
+    batches = dataset.batches * spec.budget
+    if len(turns) > batches:
+        yield (
+            f"{key}: schedule {schedule!r} has {len(turns)} loops, but datasets.{name}.batches is "
+            f"{batches}; every loop needs at least one batch"
+        )
+    acting = [spec.selector if turn.selector == "method" else turn.selector for turn in turns]
+    known = [selection.get(selector) for selector in acting if selection.implemented(selector)]
+    if len(known) < len(acting) or not known:
+        return  # a selector that does not exist is reported where it is named
+    if not known[0].cold_start:
+        yield (
+            f"{key}: schedule {schedule!r} of {method} begins with {acting[0]}, which cannot choose before anything is "
+            f"trained; give methods.{method}.schedules.{schedule} a first loop with another selector"
+        )
+    whole = sum(turn.times for turn in turns)
+    for ratio in ratios:
+        widest = ratio_of(ratio) * max(turn.times for turn in turns)
+        if ratio_of(ratio) <= 1 < widest:
+            yield f"{key}.datasets.{name}: schedule {schedule!r} chooses {float(widest):.0%} of the pool at {ratio}"
+        elif (
+            dataset.pool_size
+            and any(selector.excludes_labelled for selector in known)
+            and whole * subset_size(ratio, dataset.pool_size) > dataset.pool_size
+        ):
+            k = subset_size(ratio, dataset.pool_size)
+            yield (
+                f"{key}.datasets.{name}: {method} never chooses a sample twice, but {whole} times K = {k} at {ratio} "
+                f"is more than the {dataset.pool_size} images of the pool; lower the ratio or the number of loops"
+            )

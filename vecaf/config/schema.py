@@ -62,6 +62,9 @@ class Dataset(Part):
     embedding_dtype: Literal["float32", "float16"] = "float32"
     score_batch: int = Field(256, ge=1, description="images per forward pass when scoring and evaluating")
     training: dict[str, Any] = Field(default_factory=dict, description="overrides of the study's `training` section")
+    selectors: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="parameters of selectors on this dataset, where a method leaves them open"
+    )
     curve: Curve = Field(default_factory=Curve)
 
 
@@ -92,10 +95,11 @@ class Encoder(Part):
 
 
 class Turn(Part):
-    """One loop of a schedule: who selects, and which share of the batches follows."""
+    """One loop of a schedule: who selects, how much, and which share of the batches follows."""
 
     selector: str = Field("method", description="`method`: the method's own selector; else a selector's name")
     share: Share
+    times: int = Field(1, ge=1, description="of the cell's ratio: K is this many times ratio·N, rounded down")
 
 
 class OneVsAll(Part):
@@ -121,6 +125,7 @@ class _Method(Part):
     objective: Literal["multiclass"] | OneVsAll = "multiclass"
     accumulate: bool = Field(False, description="train on the union of all loops' selections instead of the latest")
     training: dict[str, Any] = Field(default_factory=dict, description="overrides of the study's `training` section")
+    budget: int = Field(1, ge=1, description="finetuning budget, in multiples of the dataset's batches")
     schedules: dict[str, list[Turn]] = Field(default_factory=dict, description="this method's own form of a schedule")
     stylize: Stylize | None = None
 
@@ -140,6 +145,7 @@ class Block(Part):
     methods: Annotated[list[str], Field(min_length=1)]
     schedules: Annotated[list[str], Field(min_length=1)] = ["3loops"]
     backbones: list[str] | None = Field(None, description="none: the dataset's own")
+    seeds: Seeds | None = Field(None, description="none: the dataset's own")
 
 
 class Skip(Part):
