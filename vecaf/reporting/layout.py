@@ -41,7 +41,8 @@ class Layout:
 
     exhibit: whose printed numbers it is compared with. fixed: part of the key of every cell. reference: part of the
     key of the row that directions are judged against. outside_competition: methods that are never marked best and
-    are no active baseline. readings: method → reading → value. digest: of the configuration.
+    are no active baseline. readings: method → reading → value. cards: method → its selector in a line. digest: of the
+    configuration.
     """
 
     title: str
@@ -55,6 +56,7 @@ class Layout:
     outside_competition: tuple[str, ...] = ()
     methods: Mapping[str, str] = field(default_factory=dict)
     readings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    cards: Mapping[str, str] = field(default_factory=dict)
     schedules: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     metric: str = "top-1 accuracy"
@@ -74,7 +76,10 @@ def ratio_title(token: str) -> str:
 
 
 def schedule_title(token: str) -> str:
-    """Return a schedule as a label: ``single`` → ``single``, ``3loops`` → ``3 loops``."""
+    """Return a schedule as a label: ``3loops`` → ``3 loops``, ``single_3x`` → ``single, 3 × the ratio``."""
+    base, _, factor = token.rpartition("_")
+    if base and factor.endswith("x") and factor[:-1].isdigit():
+        return f"{schedule_title(base)}, {factor[:-1]} × the ratio"
     return f"{token.removesuffix('loops')} loops" if loops(token) else token
 
 

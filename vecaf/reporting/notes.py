@@ -32,6 +32,7 @@ def notes(rows: pd.DataFrame, entries: Sequence[Entry], layout: Layout) -> list[
         *_counts(rows),
         *_paper(entries, layout),
         *layout.notes,
+        *_cards(layout),
         *(_readings(name, readings, layout) for name, readings in layout.readings.items()),
         f"Digest of the configuration: {layout.digest}.",
     ]
@@ -40,9 +41,9 @@ def notes(rows: pd.DataFrame, entries: Sequence[Entry], layout: Layout) -> list[
 def _numbers(entries: Sequence[Entry], layout: Layout) -> Iterator[str]:
     shown = [entry for entry in entries if entry.mean is not None]
     text = f"Numbers are {layout.metric} in percent: mean ± standard error (sd with n − 1, divided by √n) over n seeds"
-    seeds: dict[str, set[int]] = {}
+    seeds: dict[str, set[tuple[int, ...]]] = {}
     for entry in shown:
-        seeds.setdefault(layout.columns[entry.columns[0]].group, set()).update(entry.seeds)
+        seeds.setdefault(layout.columns[entry.columns[0]].group, set()).add(tuple(sorted(entry.seeds)))
     if len({frozenset(values) for values in seeds.values()}) == 1:
         text += f": {_seeds(next(iter(seeds.values())))}"
     elif seeds:
@@ -54,8 +55,12 @@ def _numbers(entries: Sequence[Entry], layout: Layout) -> Iterator[str]:
         yield "(2 of 3): 2 of 3 planned seeds are measured, and mean and error are over these."
 
 
-def _seeds(values: set[int]) -> str:
-    return f"n = {len(values)} (seed{'s' if len(values) > 1 else ''} {', '.join(map(str, sorted(values)))})"
+def _seeds(sets: set[tuple[int, ...]]) -> str:
+    """Return how many seeds stand behind the entries, which may differ, and which."""
+    counts, names = sorted({len(seeds) for seeds in sets}), sorted({seed for seeds in sets for seed in seeds})
+    number = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    noun = "of seeds" if len(sets) > 1 else "seeds" if len(names) > 1 else "seed"
+    return f"n = {number} ({noun} {', '.join(map(str, names))})"
 
 
 def _schedules(layout: Layout) -> Iterator[str]:
@@ -133,6 +138,11 @@ def _paper(entries: Sequence[Entry], layout: Layout) -> Iterator[str]:
             )
     if any(entry.printed is not None for entry in entries):
         yield "—: nothing to compare, since the paper or this study has no number."
+
+
+def _cards(layout: Layout) -> Iterator[str]:
+    if layout.cards:
+        yield f"Selectors: {'; '.join(dict.fromkeys(layout.cards.values()))}."
 
 
 def _readings(name: str, readings: Mapping[str, Any], layout: Layout) -> str:

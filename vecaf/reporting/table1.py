@@ -21,22 +21,23 @@ def build(rows: pd.DataFrame, layout: Mapping[str, Any]) -> table.Table:
 
     rows: see ``table.build``. layout: title, rows (method, schedule and optionally label, ratio, printed), columns
     (dataset, dataset_title, ratio and optionally backbone), methods (name → title), notes, config_digest, readings
-    (method → reading → value), and optionally schedules (name → meaning) and reference (part of a row's key). Full-data
-    finetuning has one cell per dataset, whatever the ratio of the column. Raises ConfigError for a layout that lacks
-    a key and ArtifactError as ``table.build`` does. Source: Table 1 of the VeCAF paper.
+    (method → reading → value), cards (method → its selector in a line), and optionally schedules (name → meaning) and
+    reference (part of a row's key). Full-data finetuning has one cell per dataset, whatever the ratio of the column.
+    Raises ConfigError for a layout that lacks a key and ArtifactError as ``table.build`` does. Source: Table 1 of the
+    VeCAF paper.
     """
     return table.build(rows, layout_of(layout))
 
 
-def layout_of(layout: Mapping[str, Any]) -> Layout:
-    """Return the typed layout of Table 1."""
+def layout_of(layout: Mapping[str, Any], exhibit: str = "table1") -> Layout:
+    """Return the typed layout of Table 1, or of another exhibit that is a grid of methods by ratios."""
     absent = [key for key in _REQUIRED if key not in layout]
     if absent:
-        raise ConfigError(f"the layout of table 1 lacks {', '.join(absent)}; write the exhibit's layout again")
+        raise ConfigError(f"the layout of {exhibit} lacks {', '.join(absent)}; write the exhibit's layout again")
     methods = dict(layout.get("methods") or {})
     return Layout(
         title=layout["title"],
-        exhibit="table1",
+        exhibit=exhibit,
         stubs=("Method", "Schedule"),
         rows=tuple(_row(row, methods) for row in layout["rows"]),
         columns=tuple(_column(column) for column in layout["columns"]),
@@ -46,6 +47,7 @@ def layout_of(layout: Mapping[str, Any]) -> Layout:
         outside_competition=("full",),
         methods=methods,
         readings=layout.get("readings") or {},
+        cards=layout.get("cards") or {},
         schedules=layout.get("schedules") or {},
         notes=tuple(layout.get("notes") or ()),
     )
