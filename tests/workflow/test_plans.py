@@ -166,4 +166,16 @@ def test_the_slurm_profile_names_only_rules_that_exist(fresh):
     text = paper(fresh, "--list-rules")
     known = set(text.split())
     assert set(profile["set-resources"]) <= known
+    # Every rule that is told a device runs on a GPU there, those that inherit it included.
+    blocks = re.findall(r"^(?:use )?rule (\w+)(?: as (\w+))?.*?(?=^\S|\Z)", _rules(fresh), re.MULTILINE | re.DOTALL)
+    told = {name for name in known if f"rule {name}:" in _rules(fresh) and "device=device" in _block(fresh, name)}
+    assert {alias or name for name, alias in blocks if name in told} <= set(profile["set-resources"])
     assert not any("gpu_model" in str(key) for key in profile["default-resources"])
+
+
+def _rules(project):
+    return "\n".join(path.read_text() for path in (project.folder / "rules").glob("*.smk"))
+
+
+def _block(project, rule):
+    return re.search(rf"^rule {rule}:\n(.*?)(?=^\S|\Z)", _rules(project), re.MULTILINE | re.DOTALL)[1]

@@ -175,7 +175,7 @@ def finetune(
             loss = objective_loss(logits, wanted, objective, label_smoothing=recipe.label_smoothing)
             total_loss = loss
             if pair_losses is not None:
-                each = objective_loss(logits.detach(), wanted, objective, reduction="none")
+                each = objective_loss(logits.detach(), wanted, objective, reduction="none")  # without label smoothing
                 pair = pair_loss(predicted.float(), each, loss_head["criterion"], loss_head["margin"])
                 pair_losses[local] = pair.detach()
                 total_loss = loss + loss_head["weight"] * pair
