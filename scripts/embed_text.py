@@ -17,29 +17,36 @@ def main(argv: list[str]) -> str:
     parser.add_argument("--record", type=Path, required=True, help="output: JSON with hashes and sizes")
     args = parser.parse_args(argv)
 
-    table = artifacts.read_table(args.captions)
-    ids = table["id"].to_numpy()
-    if not np.array_equal(ids, np.arange(len(ids))):
-        raise DataError(f"{args.captions}: ids must count 0..N−1 without gaps; write one caption for every image")
-    empty = table["caption"].isna() | (table["caption"].str.strip() == "")
-    if empty.any():
-        first = ", ".join(map(str, ids[empty.to_numpy()][:10]))
-        raise DataError(f"{args.captions}: {empty.sum()} images have no caption (ids {first}); add one for each")
-    captions = text_encoders.suffix(table["caption"].tolist(), args.params["prompt"])
-    text = text_encoders.build(args.params).encode(captions)
-    if not np.isfinite(text).all():
-        bad = int(np.flatnonzero(~np.isfinite(text).all(axis=1))[0])
-        raise DataError(f"the text encoder gave a non-finite embedding for id {bad}: {captions[bad]!r}")
-    artifacts.write_array(args.out, text.astype(np.float32, copy=False))
+    captions = text_encoders.suffix(_captions(args.captions), args.params["prompt"])
+    encoder = text_encoders.build(args.params)
+    # torch takes seconds to import, only to find out that an encoder without it has no use for a GPU
+    device = command.torch_device(args.device) if encoder.uses_gpu else "cpu"
+    shape = (len(captions), encoder.width)
+    with artifacts.array_writer(args.out, shape, "float32") as out:
+        encoder.encode(captions, out=out, device=device)
     record = {
         "captions_hash": artifacts.file_hash(args.captions),
         "text_hash": artifacts.file_hash(args.out),
-        "rows": len(text),
-        "width": int(text.shape[1]),
+        "rows": shape[0],
+        "width": shape[1],
         "params": args.params,
+        "encoder": encoder.facts(),
     }
     artifacts.write_json(args.record, record)
-    return f"{len(text)} captions embedded, width {text.shape[1]}"
+    return f"{shape[0]} captions embedded, width {shape[1]}"
+
+
+def _captions(path: Path) -> list[str]:
+    """Return the captions by id; raises DataError naming ids without one."""
+    table = artifacts.read_table(path)
+    ids = table["id"].to_numpy()
+    if not np.array_equal(ids, np.arange(len(ids))):
+        raise DataError(f"{path}: ids must count 0..N−1 without gaps; write one caption for every image")
+    empty = table["caption"].isna() | (table["caption"].str.strip() == "")
+    if empty.any():
+        first = ", ".join(map(str, ids[empty.to_numpy()][:10]))
+        raise DataError(f"{path}: {empty.sum()} images have no caption (ids {first}); add one for each")
+    return table["caption"].tolist()
 
 
 if __name__ == "__main__":

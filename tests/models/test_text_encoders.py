@@ -83,5 +83,5 @@ def test_unknown_kinds_and_parameters_are_named():
     with pytest.raises(ConfigError, match="width: "):
         encode(CAPTIONS, width=0)
     assert text_encoders.implemented("tfidf")
-    assert not text_encoders.implemented("transformers")
+    assert not text_encoders.implemented("clap")
     assert set(text_encoders.get("tfidf").Params.model_fields) == {"width", "ngrams"}

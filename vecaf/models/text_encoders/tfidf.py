@@ -27,8 +27,8 @@ class TfIdf(base.TextEncoder):
     def width(self) -> int:
         return self.params.width
 
-    def encode(self, captions):
-        """Return embeddings (N, width) float32; captions with fewer than ``width`` directions are padded with zeros.
+    def batches(self, captions, device="cpu"):
+        """Yield all embeddings at once; captions with fewer than ``width`` directions are padded with zeros.
 
         Padding keeps the width that projections and other steps rely on and changes no dot product. Raises DataError
         naming the first caption that has no words.
@@ -59,4 +59,4 @@ class TfIdf(base.TextEncoder):
             svd = TruncatedSVD(rank, n_iter=7, random_state=self.seed % 2**32)
             with np.errstate(invalid="ignore"):  # its explained variance is 0/0 where all captions are equal
                 embeddings[:, :rank] = svd.fit_transform(counts)
-        return embeddings
+        yield np.arange(len(captions)), embeddings

@@ -1,0 +1,626 @@
+"""The loading code on tiny random models of every family, written by save_pretrained, with real tokenizers."""
+
+import functools
+import hashlib
+import json
+import logging
+import shutil
+import struct
+
+import huggingface_hub
+import numpy as np
+import pandas as pd
+import pytest
+import tokenizers
+import torch
+import transformers
+
+from scripts import embed_text
+from vecaf import artifacts
+from vecaf.errors import ArtifactError, ConfigError, DataError
+from vecaf.models import text_encoders
+from vecaf.models.text_encoders import pretrained
+
+FAMILIES = ["clip", "clip_new", "bert", "mt5", "gpt2", "distilbert", "roberta", "bart"]
+POOLING = {"clip": "projected_eos", "clip_new": "projected_eos", "mt5": "mean", "gpt2": "last", "bart": "mean"}
+LIMITS = {"clip": 77, "clip_new": 77, "bert": 512, "mt5": 512, "gpt2": 1024, "distilbert": 512, "roberta": 40}
+WORDS = ["a", "red", "cat", "dog", "on", "the", "sea", "picture", "of", "bright"]
+CAPTIONS = [
+    "a red cat",
+    "a picture of a dog on the bright red sea",
+    "dog",
+    "the bright sea of a picture of the sea on the bright sea of the red picture",
+    "a dog on a cat on a dog on a cat",
+    "cat",
+]
+LETTERS = [chr(code) for code in range(ord("a"), ord("z") + 1)]
+
+
+# --- tiny models ----------------------------------------------------------------------------------------------------
+
+
+def save(folder, model, **tokenizer_config):
+    """Write a model whose weights are large enough for captions to differ, with the settings of its tokenizer."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(std=0.3)
+    model.save_pretrained(folder)
+    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer_config))
+
+
+def write_bpe(folder, tokens):
+    (folder / "vocab.json").write_text(json.dumps({token: number for number, token in enumerate(tokens)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+
+
+def write_wordpiece(folder):
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *LETTERS, *(f"##{letter}" for letter in LETTERS), *WORDS]
+    (folder / "vocab.txt").write_text("\n".join(dict.fromkeys(tokens)))
+
+
+def make_clip(folder, eos=2):
+    """The whole of CLIP; eos=2 is the configuration of OpenAI's checkpoints, whose end is found as the highest id."""
+    tokens = [*LETTERS, *(f"{letter}</w>" for letter in LETTERS), "<|startoftext|>", "<|endoftext|>"]
+    write_bpe(folder, tokens)
+    size = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    text = {**size, "vocab_size": len(tokens), "eos_token_id": eos, "bos_token_id": len(tokens) - 2, "pad_token_id": 1}
+    if eos == 2:  # as OpenAI's; others give the width of the projection for the whole model only
+        text["projection_dim"] = 12
+    vision = {**size, "image_size": 8, "patch_size": 4}
+    model = transformers.CLIPModel(transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=12))
+    special = {"bos_token": "<|startoftext|>", **dict.fromkeys(("eos_token", "unk_token", "pad_token"), tokens[-1])}
+    save(folder, model, tokenizer_class="CLIPTokenizer", model_max_length=77, **special)
+
+
+def make_bert(folder):
+    write_wordpiece(folder)
+    config = transformers.BertConfig(
+        vocab_size=100, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32
+    )
+    # As the released checkpoints: with the head of a masked language model and without a pooler.
+    save(folder, transformers.BertForMaskedLM(config), tokenizer_class="BertTokenizer", model_max_length=512)
+
+
+def make_distilbert(folder):
+    write_wordpiece(folder)
+    config = transformers.DistilBertConfig(vocab_size=100, dim=16, n_layers=2, n_heads=2, hidden_dim=32)
+    save(folder, transformers.DistilBertModel(config), tokenizer_class="DistilBertTokenizer")
+
+
+def make_mt5(folder):
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -3.0)]
+    pieces += [(f"▁{word}", -2.0 - number / 10) for number, word in enumerate(WORDS)]
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.Unigram([*pieces, *((c, -9.0) for c in LETTERS[1:])], unk_id=2))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing("$A </s>", special_tokens=[("</s>", 1)])
+    tokenizer.enable_padding()  # some checkpoints are saved so; it must not reach the encoder
+    tokenizer.save(str(folder / "tokenizer.json"))
+    save(folder, transformers.MT5ForConditionalGeneration(mt5_config()), tokenizer_class="T5Tokenizer", extra_ids=0)
+
+
+def mt5_config():
+    return transformers.MT5Config(vocab_size=60, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2)
+
+
+def byte_level(*special):
+    return [*special, *sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())]
+
+
+def make_gpt2(folder):
+    write_bpe(folder, tokens := [*byte_level(), "<|endoftext|>"])
+    config = transformers.GPT2Config(vocab_size=len(tokens), n_embd=16, n_layer=2, n_head=2)
+    save(folder, transformers.GPT2LMHeadModel(config), tokenizer_class="GPT2Tokenizer", model_max_length=1024)
+
+
+def make_roberta(folder):
+    write_bpe(folder, tokens := byte_level("<s>", "<pad>", "</s>", "<unk>", "<mask>"))
+    config = transformers.RobertaConfig(
+        vocab_size=len(tokens), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=42,
+    )  # fmt: skip
+    save(folder, transformers.RobertaModel(config), tokenizer_class="RobertaTokenizer")
+
+
+def make_bart(folder):
+    write_bpe(folder, tokens := byte_level("<s>", "<pad>", "</s>", "<unk>", "<mask>"))
+    layers = {f"{side}_{what}": 2 for side in ("encoder", "decoder") for what in ("layers", "attention_heads")}
+    config = transformers.BartConfig(
+        vocab_size=len(tokens), d_model=16, encoder_ffn_dim=32, decoder_ffn_dim=32, **layers
+    )
+    save(folder, transformers.BartModel(config), tokenizer_class="BartTokenizer")
+
+
+MAKERS = {
+    "clip": make_clip,
+    "clip_new": functools.partial(make_clip, eos=53),
+    "bert": make_bert,
+    "mt5": make_mt5,
+    "gpt2": make_gpt2,
+    "distilbert": make_distilbert,
+    "roberta": make_roberta,
+    "bart": make_bart,
+}
+
+
+@pytest.fixture(scope="session")
+def saved(tmp_path_factory):
+    """Return the folder of a family's tiny model, made once."""
+
+    @functools.cache
+    def make(family):
+        MAKERS[family](folder := tmp_path_factory.mktemp(family))
+        return folder
+
+    return make
+
+
+def build(folder, **params):
+    return text_encoders.build({"kind": "transformers", "model": str(folder), "prompt": None, "seed": 0, **params})
+
+
+def reference(family, folder, caption, pooling, limit):
+    """The embedding of one caption by transformers alone, written out for each family: no batch and no padding."""
+    classes = {
+        "clip": transformers.CLIPModel,
+        "clip_new": transformers.CLIPModel,
+        "bert": transformers.BertModel,
+        "mt5": transformers.MT5EncoderModel,
+        "gpt2": transformers.GPT2Model,
+        "distilbert": transformers.DistilBertModel,
+        "roberta": transformers.RobertaModel,
+        "bart": transformers.BartModel,
+    }
+    model = classes[family].from_pretrained(folder).eval()
+    inner = {"bart": "encoder", "clip": "text_model", "clip_new": "text_model"}.get(family)
+    tokens = transformers.AutoTokenizer.from_pretrained(folder)(caption, truncation=True, max_length=limit)
+    ids = torch.tensor([tokens["input_ids"]])
+    with torch.no_grad():
+        hidden = (getattr(model, inner) if inner else model)(input_ids=ids).last_hidden_state[0]
+        if pooling == "projected_eos":
+            end = int((ids[0] == ids.max()).nonzero()[0])  # the end of text has the highest id
+            return model.text_projection(hidden[end]).numpy()
+    return {"cls": hidden[0], "last": hidden[-1], "mean": hidden.mean(dim=0)}[pooling].numpy()
+
+
+# --- what an encoder computes ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_batch_is_what_transformers_says_of_each_caption_alone(saved, family):
+    encoder = build(saved(family))
+    text = encoder.encode(CAPTIONS)
+    assert encoder.loaded.pooling == POOLING.get(family, "cls")
+    assert text.dtype == np.float32
+    assert text.shape == (len(CAPTIONS), encoder.width)
+    assert encoder.width == (12 if "clip" in family else 16)
+    expected = [
+        reference(family, saved(family), caption, encoder.loaded.pooling, encoder.loaded.max_length)
+        for caption in CAPTIONS
+    ]
+    assert np.abs(text - np.stack(expected)).max() < 1e-5
+    apart = np.linalg.norm(text[:, None] - text[None], axis=2)[np.triu_indices(len(text), 1)]
+    assert apart.min() > 1e-2  # captions differ by more than any tolerance here
+
+
+@pytest.mark.parametrize(("family", "pooling"), [("bert", "mean"), ("bert", "last"), ("mt5", "last"), ("gpt2", "mean"),
+                                                 ("roberta", "mean"), ("distilbert", "last")])  # fmt: skip
+def test_every_pooling_is_over_the_tokens_of_the_caption(saved, family, pooling):
+    text = build(saved(family), pooling=pooling).encode(CAPTIONS)
+    expected = [reference(family, saved(family), caption, pooling, LIMITS[family]) for caption in CAPTIONS]
+    assert np.abs(text - np.stack(expected)).max() < 1e-5
+
+
+def test_clip_without_its_projection(saved):
+    encoder = build(saved("clip"), pooling="last")
+    assert encoder.width == 16
+    model = transformers.CLIPModel.from_pretrained(saved("clip"))
+    projected = encoder.encode(CAPTIONS) @ model.text_projection.weight.detach().numpy().T
+    assert np.abs(projected - build(saved("clip")).encode(CAPTIONS)).max() < 1e-5
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_a_caption_is_batched_with_does_not_matter(saved, family):
+    together = build(saved(family), batch_size=64).encode(CAPTIONS)
+    assert np.abs(together - build(saved(family), batch_size=1).encode(CAPTIONS)).max() < 1e-5
+    assert np.abs(together[::-1] - build(saved(family), batch_size=4).encode(CAPTIONS[::-1])).max() < 1e-5
+    assert np.array_equal(together, build(saved(family), batch_size=64).encode(CAPTIONS))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_long_captions_are_cut_where_the_model_ends_and_counted(saved, family, caplog):
+    long = " ".join(WORDS * 200)
+    limit = LIMITS.get(family, 1024)
+    encoder = build(saved(family))
+    with caplog.at_level(logging.WARNING, pretrained.__name__):
+        text = encoder.encode(["a red cat", long, f"{long} and more", "dog"])
+    assert encoder.loaded.max_length == limit
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines == [f"2 of 4 captions are longer than the {limit} tokens of {saved(family)} and were cut there"]
+    assert encoder.facts()["truncated"] == 2
+    # Also CLIP's: the end of text survives the cut, and the projection is that of its state.
+    expected = reference(family, saved(family), long, encoder.loaded.pooling, limit)
+    assert np.abs(text[1] - expected).max() < 1e-5
+    assert np.abs(text[2] - text[1]).max() < 1e-5
+
+
+@pytest.mark.parametrize("family", ["clip", "bert", "mt5", "gpt2"])
+def test_a_shorter_limit_of_ones_own(saved, family, caplog):
+    text = build(saved(family), max_length=6).encode(CAPTIONS)
+    pooling = POOLING.get(family, "cls")
+    expected = [reference(family, saved(family), caption, pooling, 6) for caption in CAPTIONS]
+    assert np.abs(text - np.stack(expected)).max() < 1e-5
+    exactly = transformers.AutoTokenizer.from_pretrained(saved(family))("a red cat")["input_ids"]
+    caplog.clear()
+    build(saved(family), max_length=max(3, len(exactly))).encode(["a red cat"])
+    assert not caplog.records  # a caption that just fits is not cut
+
+
+def test_the_end_of_a_clip_text_survives_truncation(saved):
+    encoder = build(saved("clip"))
+    tokens = encoder._tokenize(["cat " * 90])[0]
+    assert (len(tokens), tokens[0], tokens[-1]) == (77, 52, 53)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_encoders_are_frozen(saved, family):
+    encoder = build(saved(family))
+    model = encoder.loaded.model
+
+    def fingerprint():
+        return hashlib.sha256(b"".join(t.numpy().tobytes() for t in model.state_dict().values())).hexdigest()
+
+    before = fingerprint()
+    encoder.encode(CAPTIONS)
+    assert fingerprint() == before
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+    assert not any(module.training for module in model.modules())
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+
+def test_only_the_text_half_and_the_encoder_half_are_loaded(saved):
+    # Not the whole of it with half thrown away: the decoder of mT5-L would double the memory.
+    assert type(build(saved("mt5")).loaded.model) is transformers.MT5EncoderModel
+    for family in ("clip", "mt5", "bart", "gpt2", "bert"):
+        names = [name for name, _ in build(saved(family)).loaded.model.named_parameters()]
+        assert names
+        assert not [name for name in names if any(part in name for part in ("decoder", "vision", "lm_head", "cls."))]
+
+
+# --- streaming ------------------------------------------------------------------------------------------------------
+
+
+def test_a_large_pool_is_read_in_windows_and_written_in_place(saved, tmp_path, monkeypatch):
+    """Extra memory is that of one window's tokens and one batch, whatever N: nothing larger is ever asked for."""
+    rng = np.random.default_rng(0)
+    captions = [" ".join(rng.choice(WORDS, rng.integers(1, 5))) for _ in range(5000)]
+    encoder = build(saved("bert"), batch_size=16)
+    asked, widest = {"texts": [], "rows": []}, []
+    tokenize, embed = encoder._tokenize, encoder._embed
+
+    def counted_tokenize(texts, start=0):
+        asked["texts"].append(len(texts))
+        return tokenize(texts, start)
+
+    def counted_embed(tokens, device):
+        asked["rows"].append(len(tokens))
+        widest.append(max(map(len, tokens)) - min(map(len, tokens)))
+        return embed(tokens, device)
+
+    monkeypatch.setattr(encoder, "_tokenize", counted_tokenize)
+    monkeypatch.setattr(encoder, "_embed", counted_embed)
+    with artifacts.array_writer(tmp_path / "t.npy", (5000, 16), "float32") as out:
+        assert encoder.encode(captions, out=out) is out
+    assert max(asked["rows"]) == 16
+    assert max(asked["texts"]) == 16 * pretrained.WINDOW
+    assert np.mean(widest) < 1  # sorted by length: next to no padding
+    written = artifacts.read_array(tmp_path / "t.npy")
+    sample = [0, 511, 512, 2500, 4999]
+    assert np.abs(written[sample] - build(saved("bert")).encode([captions[row] for row in sample])).max() < 1e-5
+
+
+def test_no_captions_are_no_rows(saved):
+    assert build(saved("bert")).encode([]).shape == (0, 16)
+
+
+def test_embeddings_that_are_not_finite_and_captions_without_tokens_are_named(saved, tmp_path):
+    shutil.copytree(saved("gpt2"), tmp_path / "broken")
+    weights = artifacts.read_weights(tmp_path / "broken" / "model.safetensors")
+    weights["transformer.wte.weight"][ord("q") - ord("!")] = float("nan")  # the row of the letter q
+    (tmp_path / "broken" / "model.safetensors").unlink()
+    artifacts.write_weights(tmp_path / "broken" / "model.safetensors", weights, None)
+    with pytest.raises(DataError, match="non-finite embedding for id 1: 'quick'"):
+        build(tmp_path / "broken").encode(["a cat", "quick", "queen"])
+    with pytest.raises(DataError, match="the caption of id 1 has no words"):
+        build(saved("gpt2")).encode(["a cat", ""])
+
+
+@pytest.mark.parametrize("family", ["clip", "mt5", "gpt2"])
+def test_the_command_from_captions_to_embeddings(saved, tmp_path, family):
+    table = pd.DataFrame({"id": range(len(CAPTIONS)), "caption": CAPTIONS})
+    artifacts.write_table(tmp_path / "captions.parquet", table)
+    params = {"kind": "transformers", "model": str(saved(family)), "prompt": "on the sea", "seed": 5, "batch_size": 2}
+    said = embed_text.main(
+        ["--captions", str(tmp_path / "captions.parquet"), "--params", json.dumps(params), "--device", "cpu",
+         "--out", str(tmp_path / "text.npy"), "--record", str(tmp_path / "text.json")]
+    )  # fmt: skip
+    text, record = artifacts.read_array(tmp_path / "text.npy"), artifacts.read_json(tmp_path / "text.json")
+    prompted = build(saved(family)).encode([f"{caption} on the sea" for caption in CAPTIONS])
+    assert said == f"6 captions embedded, width {text.shape[1]}"
+    assert text.dtype == np.float32
+    assert np.abs(text - prompted).max() < 1e-5
+    assert (record["rows"], record["width"]) == text.shape
+    assert record["text_hash"] == artifacts.file_hash(tmp_path / "text.npy")
+    weights = artifacts.file_hash(saved(family) / "model.safetensors")
+    assert record["encoder"]["weights"] == {"model.safetensors": weights}
+    assert record["encoder"]["pooling"] == POOLING[family]
+
+
+def test_the_device_of_the_command_reaches_the_encoder(saved, tmp_path, monkeypatch):
+    artifacts.write_table(tmp_path / "captions.parquet", pd.DataFrame({"id": [0], "caption": ["a cat"]}))
+    seen = []
+
+    def batches(self, captions, device="cpu"):
+        seen.append(device)
+        yield np.arange(len(captions)), np.zeros((len(captions), self.width), np.float32)
+
+    monkeypatch.setattr(pretrained.Pretrained, "batches", batches)
+    monkeypatch.setattr(embed_text.command, "torch_device", lambda name: f"device of {name}")
+    params = {"kind": "transformers", "model": str(saved("bert")), "prompt": None, "seed": 0}
+    embed_text.main(
+        ["--captions", str(tmp_path / "captions.parquet"), "--params", json.dumps(params), "--device", "cuda",
+         "--out", str(tmp_path / "text.npy"), "--record", str(tmp_path / "text.json")]
+    )  # fmt: skip
+    assert seen == ["device of cuda"]
+
+
+@pytest.mark.parametrize("family", ["clip", "bert", "gpt2", "mt5"])
+def test_float16_is_for_gpus_and_never_for_t5(saved, family):
+    assert not build(saved(family))._half("cpu")
+    assert build(saved(family))._half("cuda") == (family != "mt5")
+    assert not build(saved(family), precision="float32")._half("cuda")
+    with pytest.raises(ConfigError, match="overflow in float16" if family == "mt5" else "float16 needs a GPU"):
+        build(saved(family), precision="float16").encode(CAPTIONS)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("family", FAMILIES)
+def test_on_a_gpu(saved, family):
+    text = build(saved(family)).encode(CAPTIONS)
+    assert np.abs(build(saved(family), precision="float32").encode(CAPTIONS, device="cuda") - text).max() < 1e-4
+    half = build(saved(family)).encode(CAPTIONS, device="cuda")
+    assert half.dtype == np.float32
+    assert np.abs(half - text).max() < 2e-2 * np.abs(text).max()
+
+
+# --- what is said when it cannot work -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """An empty cache of the hub and no network; returns the cache's folder and the attempts to reach the hub."""
+    attempts = []
+
+    def unreachable(self, name, **_):
+        attempts.append(name)
+        raise ConnectionError("Name or service not known\nmore lines")
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", unreachable)
+    return tmp_path / "hub", attempts
+
+
+def cache(hub_folder, name, source, *, commit="0123abc", ref="main", skip=()):
+    """Lay a model out as the hub's client caches it."""
+    home = hub_folder / f"models--{name.replace('/', '--')}"
+    (home / "refs").mkdir(parents=True, exist_ok=True)
+    (home / "refs" / ref).write_text(commit)
+    snapshot = home / "snapshots" / commit
+    snapshot.mkdir(parents=True)
+    for file in source.iterdir():
+        if file.name not in skip:
+            shutil.copy(file, snapshot)
+    return snapshot
+
+
+def test_missing_weights_are_one_sentence_with_the_command_that_fetches_them(hub):
+    with pytest.raises(ArtifactError) as caught:
+        build("openai/clip-vit-large-patch14").encode(["a cat"])
+    assert str(caught.value) == (
+        "the weights of the text encoder openai/clip-vit-large-patch14 are not in the Hugging Face cache and cannot be "
+        'downloaded here (Name or service not known). Fetch them once where there is a network: python -c "from '
+        "huggingface_hub import snapshot_download; snapshot_download('openai/clip-vit-large-patch14', "
+        "allow_patterns=['*.json', '*.txt', '*.model', 'model*.safetensors', 'pytorch_model*.bin'])\" (cached under "
+        "HF_HOME), or name a local folder as the encoder's `model`."
+    )
+    assert hub[1] == ["openai/clip-vit-large-patch14"]  # asked once, not again and again
+    with pytest.raises(ArtifactError, match=r"snapshot_download\('a/b', revision='v2', allow"):
+        build("a/b", revision="v2").encode(["a cat"])
+
+
+def test_with_hub_access_off_the_hub_is_not_asked(tmp_path, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    huggingface_hub.close_session()  # the client reads the switch when a session opens
+    with pytest.raises(ArtifactError, match=r"cannot be downloaded here \(.*offline mode is enabled"):
+        build("google/mt5-large").encode(["a cat"])
+    monkeypatch.undo()
+    huggingface_hub.close_session()
+
+
+def test_a_cached_model_is_used_without_asking_the_hub(hub, saved):
+    folder, attempts = hub
+    cache(folder, "someone/tiny-gpt2", saved("gpt2"))
+    cache(folder, "someone/tiny-gpt2", saved("bert"), commit="4567def", ref="v2")
+    encoder = build("someone/tiny-gpt2")
+    assert np.array_equal(encoder.encode(CAPTIONS), build(saved("gpt2")).encode(CAPTIONS))
+    assert encoder.facts()["commit"] == "0123abc"
+    other = build("someone/tiny-gpt2", revision="v2")
+    assert np.array_equal(other.encode(CAPTIONS), build(saved("bert")).encode(CAPTIONS))
+    assert not attempts
+
+
+def test_a_cache_that_lacks_a_file_is_completed_or_said_to_be_missing(hub, saved, monkeypatch):
+    folder, attempts = hub
+    snapshot = cache(folder, "someone/tiny-bert", saved("bert"), skip={"vocab.txt"})
+    with pytest.raises(ArtifactError, match="the weights of the text encoder someone/tiny-bert are not in"):
+        build("someone/tiny-bert").encode(CAPTIONS)
+    assert attempts == ["someone/tiny-bert"]
+
+    names = ["config.json", "vocab.txt", "model.safetensors", "pytorch_model.bin", "flax_model.msgpack", "onnx/a.json"]
+    asked = []
+    local = huggingface_hub.snapshot_download
+
+    def download(name, allow_patterns=(), **more):
+        if more.get("local_files_only"):
+            return local(name, **more)
+        asked.extend(allow_patterns)
+        shutil.copy(saved("bert") / "vocab.txt", snapshot)
+        return str(snapshot)
+
+    class Info:
+        siblings = tuple(huggingface_hub.hf_api.RepoSibling(rfilename=name) for name in names)
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda self, name, **_: Info)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    assert build("someone/tiny-bert").encode(CAPTIONS).shape == (6, 16)
+    assert asked == ["config.json", "vocab.txt", "model.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("gone", "said"),
+    [
+        (["config.json"], r"the folder has no configuration \(config.json\)"),
+        (["model.safetensors"], r"the folder has no weights \(model.safetensors\); write model and tokenizer there"),
+        (["vocab.txt", "tokenizer.json"], "the folder has no tokenizer"),
+        (["model.safetensors", "vocab.txt", "tokenizer.json"], "no weights .* and no tokenizer"),
+    ],
+)
+def test_a_folder_that_lacks_a_part_is_told_so(saved, tmp_path, gone, said):
+    shutil.copytree(saved("bert"), tmp_path / "part")
+    for name in gone:
+        (tmp_path / "part" / name).unlink(missing_ok=True)
+    with pytest.raises(ArtifactError, match=said):
+        build(tmp_path / "part").encode(CAPTIONS)
+
+
+def test_names_that_are_neither_folder_nor_repository(hub):
+    for name in ("./models/none", "/no/such/folder", "a/b/c"):
+        with pytest.raises(ArtifactError, match="there is no such folder, and it is no name on the Hugging Face hub"):
+            build(name).encode(CAPTIONS)
+    assert not hub[1]
+
+
+def rewritten(source, target, **changes):
+    """A copy of a saved model with another configuration."""
+    shutil.copytree(source, target)
+    config = json.loads((target / "config.json").read_text())
+    (target / "config.json").write_text(json.dumps(config | changes))
+    return target
+
+
+def test_unknown_architectures_and_foreign_code_are_refused(saved, tmp_path):
+    unknown = rewritten(saved("bert"), tmp_path / "unknown", model_type="telepathy")
+    with pytest.raises(ConfigError, match=r"transformers [\d.]+ does not know its architecture.*telepathy"):
+        build(unknown).encode(CAPTIONS)
+    mine = {"AutoConfig": "mine.Config", "AutoModel": "mine.Model"}
+    foreign = rewritten(saved("bert"), tmp_path / "foreign", model_type="mine", auto_map=mine)
+    (foreign / "mine.py").write_text("raise SystemExit('ran')")
+    with pytest.raises(ConfigError, match="code of its own, which is never run"):
+        build(foreign).encode(CAPTIONS)
+
+
+def test_a_model_of_images_is_refused(saved, tmp_path):
+    folder = tmp_path / "vit"
+    shutil.copytree(saved("bert"), folder)
+    (folder / "model.safetensors").unlink()
+    config = transformers.ViTConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, image_size=8, patch_size=4
+    )
+    transformers.ViTModel(config).save_pretrained(folder)
+    with pytest.raises(ConfigError, match="a model of type vit does not embed text alone"):
+        build(folder).encode(CAPTIONS)
+
+
+def test_weights_that_would_be_random_are_refused(saved, tmp_path):
+    short = rewritten(saved("bert"), tmp_path / "short", num_hidden_layers=3)
+    with pytest.raises(ArtifactError, match=r"lacks \d+ tensors of a BertModel \(the first is .*layer\.2"):
+        build(short).encode(CAPTIONS)
+    narrow = rewritten(saved("bert"), tmp_path / "narrow", hidden_size=32)
+    with pytest.raises(ArtifactError, match="cannot be loaded as bert"):
+        build(narrow).encode(CAPTIONS)
+    broken = tmp_path / "broken"
+    shutil.copytree(saved("bert"), broken)
+    (broken / "model.safetensors").write_bytes(b"half")
+    with pytest.raises(ArtifactError, match="cannot be loaded as bert"):
+        build(broken).encode(CAPTIONS)
+    plain = tmp_path / "plain"
+    shutil.copytree(saved("clip"), plain)
+    (plain / "model.safetensors").unlink()
+    transformers.CLIPTextModel.from_pretrained(saved("clip")).save_pretrained(plain)
+    with pytest.raises(ArtifactError, match=r"text_projection.*or change `pooling`"):
+        build(plain).encode(CAPTIONS)
+    assert np.abs(build(plain, pooling="last").encode(CAPTIONS) - build(saved("clip"), pooling="last").encode(CAPTIONS)
+                  ).max() < 1e-6  # fmt: skip
+
+
+def test_parameters_that_a_model_cannot_have(saved):
+    for params, said in (
+        ({"pooling": "projected_eos"}, "projected_eos needs a CLIP model, this is of type bert"),
+        ({"max_length": 513}, "max_length 513 must be between 3 and 512 tokens"),
+        ({"max_length": 2}, "max_length: "),
+        ({"pooling": "eos"}, "pooling: "),
+        ({"batch_size": 0}, "batch_size: "),
+        ({"trust_remote_code": True}, "trust_remote_code: Extra inputs"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            build(saved("bert"), **params).encode(CAPTIONS)
+    with pytest.raises(ConfigError, match="no CLS token"):
+        build(saved("gpt2"), pooling="cls").encode(CAPTIONS)
+
+
+# --- SentencePiece --------------------------------------------------------------------------------------------------
+
+
+def sentencepiece_model():
+    """A SentencePiece model of a few words as its protocol buffer, written by hand; mT5 is released as such a file."""
+
+    def field(number, wire, payload):
+        return varint(number << 3 | wire) + payload
+
+    def varint(number):
+        return (bytes([number & 127 | 128]) + varint(number >> 7)) if number > 127 else bytes([number])
+
+    def message(number, body):
+        return field(number, 2, varint(len(body)) + body)
+
+    def piece(text, score, kind):
+        return message(1, message(1, text.encode()) + field(2, 5, struct.pack("<f", score)) + field(3, 0, varint(kind)))
+
+    pieces = [piece("<pad>", 0, 3), piece("</s>", 0, 3), piece("<unk>", 0, 2), piece("▁", -3, 1)]
+    pieces += [piece(f"▁{word}", -2 - number / 10, 1) for number, word in enumerate(WORDS)]
+    pieces += [piece(letter, -9, 1) for letter in LETTERS[1:]]
+    trainer = b"".join(field(number, 0, varint(value)) for number, value in ((3, 1), (40, 2), (41, 0), (42, 1)))
+    return b"".join(pieces) + message(2, trainer) + message(3, message(1, b"identity"))
+
+
+@pytest.fixture
+def released_mt5(saved, tmp_path):
+    folder = tmp_path / "mt5"
+    shutil.copytree(saved("mt5"), folder)
+    (folder / "tokenizer.json").unlink()
+    (folder / "spiece.model").write_bytes(sentencepiece_model())
+    return folder
+
+
+def test_mt5_as_it_is_released_with_a_sentencepiece_file(released_mt5, saved):
+    pytest.importorskip("sentencepiece")
+    pytest.importorskip("google.protobuf")
+    assert np.abs(build(released_mt5).encode(CAPTIONS) - build(saved("mt5")).encode(CAPTIONS)).max() < 1e-5
+
+
+def test_without_sentencepiece_the_packages_are_named(released_mt5, monkeypatch):
+    monkeypatch.setattr(pretrained, "_importable", lambda package: False)
+    with pytest.raises(ConfigError, match="python -m pip install sentencepiece protobuf"):
+        build(released_mt5).encode(CAPTIONS)
