@@ -1,4 +1,32 @@
-"""Captions of the pool's images and their embeddings: once per dataset, however many cells read them."""
+"""Captions of the pool's images and their embeddings: once per dataset, however many cells read them.
+
+A large pool is captioned by several jobs (datasets.NAME.caption_shards), each of a part, and a light one joins them.
+"""
+
+from functools import cache
+
+from vecaf.models import captioners
+
+WRITTEN = CAPTIONS.removesuffix(".parquet")
+SHARD = f"{WRITTEN}/shard{{shard}}of{{shards}}"
+# What a killed job had written: no output, since those are deleted with a failed job.
+RESUME = WRITTEN.replace(f"{root}/", f"{root}/resume/", 1)
+SHARDED = [name for name, spec in study.config.datasets.items() if spec.caption_shards > 1]
+
+
+@cache
+def captions_hash(file):
+    """Return the hash of the file of a dataset's own captions: what it says runs their step again, not its place."""
+    return artifacts.file_hash(file) if file and os.path.isfile(file) else "none"
+
+
+def caption_aside(wildcards, name, default):
+    return study.caption_aside(wildcards.captioner).get(name, default)
+
+
+def shards_of(wildcards, ending):
+    shards = dataset_of(wildcards).caption_shards
+    return [f"{SHARD.format(**wildcards, shard=number, shards=shards)}{ending}" for number in range(1, shards + 1)]
 
 
 rule caption:
@@ -6,22 +34,80 @@ rule caption:
         pool=POOL_FILES,
     output:
         captions=CAPTIONS,
+        record=f"{WRITTEN}.json",
     log:
-        log_of(f"{root}/captions/{{dataset}}/{{captioner}}", "caption"),
+        log_of(WRITTEN, "caption"),
+    wildcard_constraints:
+        dataset=choices(name for name in study.config.datasets if name not in SHARDED),
     conda:
         ENVIRONMENT
     threads: study.config.threads.heavy
     resources:
         device=device,
         images=images_root,
-        mem_mb=8000,
+        source=lambda w: caption_aside(w, "file", "none"),
+        caption_batch=lambda w: caption_aside(w, "batch_size", 1),
+        mem_mb=lambda w: captioners.get(study.config.captioners[w.captioner].kind).memory_mb,
         runtime=720,
     params:
         settings=lambda w: settings(study.caption_params(w.dataset, w.captioner)),
+        content=lambda w: captions_hash(caption_aside(w, "file", None)),
         version=step_version("caption"),
+        shard="1/1",
+        resume=f"{RESUME}.jsonl",
     shell:
         "python -m scripts.caption --pool {input.pool} --root {resources.images:q} --params {params.settings:q}"
-        " --device {resources.device} --out {output.captions} > {log} 2>&1"
+        " --source {resources.source:q} --batch-size {resources.caption_batch} --shard {params.shard}"
+        " --device {resources.device} --step-version {params.version} --resume {params.resume}"
+        " --out {output.captions} --record {output.record} > {log} 2>&1"
+
+
+use rule caption as caption_shard with:
+    output:
+        captions=temp(f"{SHARD}.parquet"),
+        record=temp(f"{SHARD}.json"),
+    log:
+        log_of(SHARD, "caption"),
+    wildcard_constraints:
+        dataset=choices(SHARDED),
+        shard="[0-9]+",
+        shards="[0-9]+",
+    params:
+        settings=lambda w: settings(study.caption_params(w.dataset, w.captioner)),
+        content=lambda w: captions_hash(caption_aside(w, "file", None)),
+        version=step_version("caption"),
+        shard=lambda w: f"{w.shard}/{w.shards}",
+        resume=f"{RESUME}/shard{{shard}}of{{shards}}.jsonl",
+
+
+rule join_captions:
+    input:
+        shards=lambda w: shards_of(w, ".parquet"),
+        records=lambda w: shards_of(w, ".json"),
+    output:
+        captions=CAPTIONS,
+        record=f"{WRITTEN}.json",
+    log:
+        log_of(WRITTEN, "join_captions"),
+    wildcard_constraints:
+        dataset=choices(SHARDED),
+    conda:
+        ENVIRONMENT
+    threads: study.config.threads.light
+    resources:
+        source=lambda w: caption_aside(w, "file", "none"),
+        mem_mb=8000,
+        runtime=30,
+    # The shards are deleted once they are joined, so what they were made from must be told here, too.
+    params:
+        settings=lambda w: settings(study.caption_params(w.dataset, w.captioner)),
+        content=lambda w: captions_hash(caption_aside(w, "file", None)),
+        version=step_version("caption"),
+        code=code_digest("scripts/join_captions.py"),
+    shell:
+        "python -m scripts.join_captions --shards {input.shards} --records {input.records}"
+        " --params {params.settings:q} --source {resources.source:q} --out {output.captions}"
+        " --record {output.record} > {log} 2>&1"
 
 
 rule embed_text:
@@ -37,7 +123,7 @@ rule embed_text:
     threads: study.config.threads.heavy
     resources:
         device=device,
-        mem_mb=8000,
+        mem_mb=12000,
         runtime=240,
     params:
         settings=lambda w: settings(study.text_params(w.dataset, w.encoder, w.prompt)),

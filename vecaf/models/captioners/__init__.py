@@ -7,6 +7,8 @@ parsed and therefore import torch, transformers and the like inside their method
 from __future__ import annotations
 
 from vecaf.models.captioners import attributes as attributes
+from vecaf.models.captioners import blip2 as blip2
+from vecaf.models.captioners import dataset_file as dataset_file
 from vecaf.models.captioners.base import Captioner, build, get, implemented, names, register
 
 __all__ = ["Captioner", "build", "get", "implemented", "names", "register"]

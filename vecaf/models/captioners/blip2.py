@@ -1,0 +1,193 @@
+"""BLIP-2: an image, seen by a frozen vision model, is put into words by a frozen language model (Li et al., 2023)."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from vecaf import artifacts
+from vecaf.errors import ArtifactError, DataError
+from vecaf.models.captioners import base
+from vecaf.models.captioners.class_names import noun
+
+# The prompt of the released code (single_turn_mmnew.py, there with LLaMA2-Accessory).
+KEYWORD_PROMPT = "Please describe the image within one sentence. The description must contain the keyword {class_name}."
+FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]  # of a repository: the same weights as pickles stay there
+HUB_TIMEOUT = 10  # seconds until a hub that does not answer counts as out of reach
+SECOND_TRY = 5  # tokens that are demanded when a first try came out empty
+
+
+class Params(base.Params):
+    model: str = Field("Salesforce/blip2-opt-2.7b", description="a BLIP-2 model of the Hugging Face hub, or its folder")
+    revision: str | None = Field(
+        "59a1ef6c1e5117b3f65523d1c6066825bcf315e3", description="commit, tag or branch on the hub; null: the newest"
+    )
+    prompt: str | None = Field(None, description="text that the caption continues; null: plain captioning")
+    class_keyword: bool = Field(
+        False,
+        description="the released code's prompt, which demands the class name: it leaks the label into the caption",
+    )
+    max_new_tokens: int = Field(30, ge=1, description="longest caption, in tokens")
+    batch_size: int = Field(64, ge=1, description="images per forward pass")
+    precision: Literal["auto", "float32"] = Field("auto", description="auto: float16 on a GPU, float32 on a CPU")
+
+    @model_validator(mode="after")
+    def _one_prompt(self):
+        if self.class_keyword and self.prompt is not None:
+            raise ValueError("class_keyword is a prompt of its own; leave `prompt` out")
+        return self
+
+
+@base.register("blip2")
+class Blip2(base.Captioner):
+    """Greedy captions of a frozen BLIP-2; without a prompt nothing but the pixels can reach them."""
+
+    Params = Params
+    aside = frozenset({"batch_size"})
+    memory_mb = 32000  # the weights pass through the host's memory
+
+    def prepare(self, files, elsewhere, device):
+        """Load model and processor onto the device; see the base class.
+
+        Raises ArtifactError, with the command that fetches them, when the weights are not on this machine.
+        """
+        import torch
+        import transformers
+
+        folder, identity = _weights(self.params.model, self.params.revision)
+        half = device.type == "cuda" and self.params.precision == "auto"
+        told = {"local_files_only": True, "trust_remote_code": False}
+        try:
+            self._processor = transformers.Blip2Processor.from_pretrained(folder, **told)
+            told |= {"dtype": torch.float16 if half else torch.float32, "use_safetensors": True}
+            model, report = transformers.Blip2ForConditionalGeneration.from_pretrained(
+                folder, output_loading_info=True, **told
+            )
+        except Exception as error:  # transformers raises whatever its parts do
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            raise ArtifactError(f"{folder} holds no BLIP-2 model that transformers can load ({reason})") from error
+        if missing := sorted(report["missing_keys"]):  # drawn at random, without an error
+            raise ArtifactError(f"{folder} lacks {len(missing)} tensors of a BLIP-2 model; the first is {missing[0]}")
+        self._model = model.to(device).eval().requires_grad_(False)
+        self._processor.num_query_tokens = model.config.num_query_tokens
+        self._processor.tokenizer.padding_side = "left"  # what is generated continues the end of each prompt
+        return identity | {"transformers": transformers.__version__, "dtype": "float16" if half else "float32"}
+
+    def caption(self, images, labels, classes, ids):
+        """Return one caption per image; raises DataError naming an image for which nothing is generated."""
+        sentences = []
+        for start in range(0, len(ids), self.params.batch_size):
+            part = slice(start, start + self.params.batch_size)
+            sentences += self._batch(list(images[part]), self._prompts(labels[part], classes), ids[part])
+        return sentences
+
+    def _prompts(self, labels: np.ndarray, classes: Sequence[str]) -> list[str] | None:
+        if self.params.class_keyword:
+            return [KEYWORD_PROMPT.format(class_name=noun(classes[label])) for label in labels]
+        return None if self.params.prompt is None else [self.params.prompt] * len(labels)
+
+    def _batch(self, images: list, prompts: list[str] | None, ids: np.ndarray) -> list[str]:
+        sentences = self._generate(images, prompts)
+        empty = [row for row, sentence in enumerate(sentences) if not sentence]
+        if empty:
+            again = self._generate(
+                [images[row] for row in empty],
+                prompts and [prompts[row] for row in empty],
+                min_new_tokens=min(SECOND_TRY, self.params.max_new_tokens),
+            )
+            for row, sentence in zip(empty, again, strict=True):
+                sentences[row] = sentence
+        silent = [str(number) for number, sentence in zip(ids, sentences, strict=True) if not sentence]
+        if silent:
+            raise DataError(
+                f"{self.params.model} has no words for image id {', '.join(silent[:10])}: give the captioner another "
+                "prompt or model, or look at the image"
+            )
+        return sentences
+
+    def _generate(self, images: list, prompts: list[str] | None, **more: Any) -> list[str]:
+        """Return what the model says of images (3, H, W) uint8, after a prompt each or without."""
+        import torch
+
+        text = {} if prompts is None else {"text": prompts, "padding": True}
+        inputs = self._processor(images=images, return_tensors="pt", input_data_format="channels_first", **text)
+        inputs = inputs.to(self._model.device, self._model.dtype)
+        with torch.inference_mode():
+            tokens = self._model.generate(
+                **inputs, do_sample=False, num_beams=1, max_new_tokens=self.params.max_new_tokens, **more
+            )
+        # A decoder repeats what it was given (image tokens and prompt), an encoder–decoder does not.
+        if self._model.config.use_decoder_only_language_model:
+            given = inputs["input_ids"].shape[1] if prompts else self._model.config.num_query_tokens + 1
+            tokens = tokens[:, given:]
+        decoded = self._processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        return [" ".join(sentence.split()) for sentence in decoded]
+
+
+# --- where the weights are ------------------------------------------------------------------------------------------
+
+
+def _weights(model: str, revision: str | None) -> tuple[Path, dict[str, Any]]:
+    """Return the folder of a model and what tells its weights from others: a commit of the hub, or their hash.
+
+    The machine's own cache comes first; the hub is asked only for what is not there, and never with HF_HUB_OFFLINE.
+    """
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        if lacking := _lacking(folder):
+            raise ArtifactError(f"the folder {model} lacks {', '.join(lacking)}; copy the whole model there")
+        hashes = [(path.name, artifacts.file_hash(path)) for path in sorted(folder.iterdir()) if path.is_file()]
+        return folder, {"weights_hash": artifacts.digest(hashes)}
+    if folder.is_absolute() or model.startswith((".", "~")):
+        raise ArtifactError(f"the model's folder {model} does not exist; give an existing one or a model of the hub")
+    folder = _snapshot(model, revision)
+    return folder, {"commit": folder.name}
+
+
+def _snapshot(model: str, revision: str | None) -> Path:
+    from huggingface_hub import HfApi, constants, snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    wanted: dict[str, Any] = {"revision": revision, "allow_patterns": FILES}
+    reason = "it is not in the cache, and HF_HUB_OFFLINE forbids asking the hub"
+    try:
+        folder = Path(snapshot_download(model, local_files_only=True, **wanted))
+        if not (lacking := _lacking(folder)):
+            return folder
+        reason = f"the copy in the cache lacks {', '.join(lacking)}"
+    except LocalEntryNotFoundError:
+        pass
+    except ValueError as error:  # a name that no model can have
+        raise ArtifactError(f"{model!r} is neither a folder nor a model's name on the hub ({error})") from error
+    if not constants.HF_HUB_OFFLINE:
+        try:
+            HfApi().model_info(model, revision=revision, timeout=HUB_TIMEOUT)  # a download would try for minutes
+            return Path(snapshot_download(model, **wanted))
+        except Exception as error:  # hub, network and file errors have no common type
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+    told = f", revision='{revision}'" if revision else ""
+    raise ArtifactError(
+        f"cannot get the weights of {model} ({reason}). Fetch them once where there is a network: python -c "
+        f"\"from huggingface_hub import snapshot_download; snapshot_download('{model}'{told}, "
+        f'allow_patterns={FILES})" (cached under {os.environ.get("HF_HOME") or "~/.cache/huggingface"}), or name a '
+        "folder that holds them as the captioner's `model`."
+    )
+
+
+def _lacking(folder: Path) -> list[str]:
+    """Return the files that a model's folder needs and does not have."""
+    index = folder / "model.safetensors.index.json"
+    weights = sorted(set(json.loads(index.read_text())["weight_map"].values())) if index.is_file() else []
+    needed = [
+        ("config.json",),
+        ("processor_config.json", "preprocessor_config.json"),
+        ("tokenizer.json", "vocab.json", "tokenizer.model", "spiece.model"),
+        *((name,) for name in weights or ["model.safetensors"]),
+    ]
+    return [names[0] for names in needed if not any((folder / name).is_file() for name in names)]
