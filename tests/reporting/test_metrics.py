@@ -93,6 +93,21 @@ def test_cost_adds_the_loops():
     assert [timing["loop"] for timing in cost["loops"]] == [1, 2]
 
 
+def test_one_class_against_all_others_is_checked_and_carried(complete):
+    shares = {"recall_argmax": 0.9, "recall_half": 0.8, "binary_accuracy": 0.97, "balanced_accuracy": 0.89}
+    assert [metrics.table_row(complete)[name] for name in metrics.ONE_VS_ALL] == [None] * 4
+    complete["metrics"]["one_vs_all"] = {"target": "zero", **shares}
+    metrics.check_metrics(complete, FILE)
+    row = metrics.table_row(complete)
+    assert {name: row[name] for name in metrics.ONE_VS_ALL} == shares
+    assert row["top1"] == 0.9
+    with pytest.raises(ArtifactError, match=r"metrics\.one_vs_all\.recall_half is missing"):
+        metrics.check_metrics(without(complete, "metrics.one_vs_all.recall_half"), FILE)
+    complete["metrics"]["one_vs_all"]["binary_accuracy"] = 97.0
+    with pytest.raises(ArtifactError, match=r"binary_accuracy is 97\.0"):
+        metrics.check_metrics(complete, FILE)
+
+
 def test_table_row(complete):
     row = metrics.table_row(complete, origin="published")
     assert row["top1"] == 0.9

@@ -16,6 +16,8 @@ SIZE, CLASSES = 8, 3
 class ImageSet:
     """Images (N, 3, S, S) uint8 in memory, with the interface of a pool."""
 
+    classes = ("alpha", "beta", "gamma")
+
     def __init__(self, pixels, labels, ids=None):
         self.pixels, self.labels = pixels, np.asarray(labels, dtype=np.int64)
         self.ids = np.arange(len(pixels)) if ids is None else np.asarray(ids)

@@ -1,4 +1,4 @@
-"""A table's numbers one to a line: beside the paper's, and beside their means per class."""
+"""A table's numbers one to a line: beside the paper's, and beside what else was measured of the same cells."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Group:
 
 
 def groups(entries: Iterable[Entry], layout: Layout) -> list[Group]:
-    """Return a group for every heading under which the paper prints a number or means per class differ from top-1.
+    """Return a group for every heading under which the paper prints a number or another measure says something else.
 
     Lines stand column by column, as one reads down a column of the table; a row with a column of its own stands last.
     """
@@ -33,35 +33,37 @@ def groups(entries: Iterable[Entry], layout: Layout) -> list[Group]:
         ]
         inside.sort(key=lambda entry: (layout.rows[entry.row].own_column is not None, entry.columns, entry.row))
         printed = any(entry.printed for entry in inside)
-        per_class = any(
-            entry.mean_per_class is not None and f"{entry.mean_per_class:.2f}" != f"{entry.mean:.2f}"
-            for entry in inside
-        )
-        if printed or per_class:
-            lines = tuple(_line(entry, layout, printed, per_class) for entry in inside)
-            heading = f"{'Paper and measurement' if printed else 'Mean per class'}: {title}".removesuffix(": ")
-            found.append(Group(heading, _header(layout, printed, per_class), lines, len(layout.stubs) + 1))
+        beside = tuple(name for name in layout.beside if any(_differs(entry, name) for entry in inside))
+        if printed or beside:
+            lines = tuple(_line(entry, layout, printed, beside) for entry in inside)
+            what = "Paper and measurement" if printed else ", ".join(layout.beside[name] for name in beside)
+            heading = f"{what}: {title}".removesuffix(": ")
+            found.append(Group(heading, _header(layout, printed, beside), lines, len(layout.stubs) + 1))
     return found
 
 
-def _header(layout: Layout, printed: bool, per_class: bool) -> tuple[str, ...]:
+def _differs(entry: Entry, name: str) -> bool:
+    value = entry.beside.get(name)
+    return value is not None and f"{value:.2f}" != f"{entry.mean:.2f}"
+
+
+def _header(layout: Layout, printed: bool, beside: tuple[str, ...]) -> tuple[str, ...]:
     comparison = ("Paper", "Difference", "z", "Verdict") if printed else ()
     return (
         layout.column_title,
         *layout.stubs,
         "Measured",
         "n",
-        *(("Mean per class",) if per_class else ()),
+        *(layout.beside[name] for name in beside),
         *comparison,
     )
 
 
-def _line(entry: Entry, layout: Layout, printed: bool, per_class: bool) -> tuple[str, ...]:
+def _line(entry: Entry, layout: Layout, printed: bool, beside: tuple[str, ...]) -> tuple[str, ...]:
     row = layout.rows[entry.row]
     cells = [row.own_column or layout.columns[entry.columns[0]].title, *row.labels]
     cells += [entry.text(), str(entry.n) if entry.planned else ""]
-    if per_class:
-        cells.append(_fixed(entry.mean_per_class))
+    cells += [_fixed(entry.beside.get(name)) for name in beside]
     if printed:
         cells += [*_paper(entry), entry.verdict]
     return tuple(cells)

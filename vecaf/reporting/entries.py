@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pandas as pd
 
@@ -12,7 +13,7 @@ from vecaf.errors import ArtifactError
 from vecaf.reporting import paper, statistics
 from vecaf.reporting.layout import KEYS, Layout
 
-COLUMNS = (*KEYS, "seed", "status", "reason", "top1", "mean_per_class", "origin", "digest")
+COLUMNS = (*KEYS, "seed", "status", "reason", "origin", "digest")  # of every table, beside its numbers
 # A cell without any measured seed has the first of these that one of its seeds has.
 UNMEASURED = ("stale", "not run", "not implemented", "not reported")
 STATUSES = ("measured", *UNMEASURED)
@@ -23,8 +24,8 @@ NOT_PLANNED = "not planned"  # the study has no such cell at all
 class Entry:
     """What stands in one row and one or more columns; accuracies and their errors in percent.
 
-    columns: the positions it spans. planned: seeds of the study, measured or not. sides: see
-    ``statistics.verdict``.
+    columns: the positions it spans. planned: seeds of the study, measured or not. beside: further means by the names
+    of ``Layout.beside``, None where a measured seed lacks the number. sides: see ``statistics.verdict``.
     """
 
     row: int
@@ -37,7 +38,7 @@ class Entry:
     mean: float | None = None
     se: float | None = None
     sd: float | None = None
-    mean_per_class: float | None = None
+    beside: Mapping[str, float | None] = field(default_factory=dict)
     origins: tuple[str, ...] = ()
     digests: tuple[str, ...] = ()
     printed: paper.Printed | None = None
@@ -58,13 +59,13 @@ class Entry:
         return f"{self.mean:.2f} ± {error}{missing}{'†' if 'published' in self.origins else ''}"
 
 
-def checked(rows: pd.DataFrame) -> pd.DataFrame:
+def checked(rows: pd.DataFrame, layout: Layout) -> pd.DataFrame:
     """Return the tidy rows in the order of their keys and seeds.
 
-    Raises ArtifactError naming the cell for a missing column, an unknown status, a measured cell without an accuracy
+    Raises ArtifactError naming the cell for a missing column, an unknown status, a measured cell whose number is not
     in [0, 1] (percent would be averaged unseen) or one that stands there twice.
     """
-    absent = [column for column in COLUMNS if column not in rows.columns]
+    absent = [column for column in (*COLUMNS, layout.value, *layout.beside) if column not in rows.columns]
     if absent:
         raise ArtifactError(f"the rows of the table lack {', '.join(absent)}; collect the exhibit's metrics again")
     rows = rows.sort_values([*KEYS, "seed"], kind="stable").reset_index(drop=True)
@@ -72,8 +73,12 @@ def checked(rows: pd.DataFrame) -> pd.DataFrame:
         cell = "/".join(str(getattr(row, key)) for key in KEYS) + f"/seed{row.seed}"
         if row.status not in STATUSES:
             raise ArtifactError(f"{cell}: status {row.status!r} is none of {', '.join(STATUSES)}")
-        if row.status == "measured" and (pd.isna(row.top1) or not 0 <= row.top1 <= 1):
-            raise ArtifactError(f"{cell} is measured, but its top1 is {row.top1}; it must be a fraction from 0 to 1")
+        value = getattr(row, layout.value)
+        if row.status == "measured" and (pd.isna(value) or not 0 <= value <= 1):
+            raise ArtifactError(
+                f"{cell} is measured, but its {layout.value} is {value}; it must be a fraction from 0 to 1. "
+                "Evaluate the cell again"
+            )
     if (twice := rows.duplicated([*KEYS, "seed"])).any():
         cell = "/".join(str(value) for value in rows.loc[twice.idxmax(), [*KEYS, "seed"]])
         raise ArtifactError(f"{cell} stands in the rows of the table more than once; a cell has one result")
@@ -83,11 +88,12 @@ def checked(rows: pd.DataFrame) -> pd.DataFrame:
 def entries(rows: pd.DataFrame, layout: Layout) -> list[Entry]:
     """Return the entries of a table, row by row, joined, judged and marked.
 
-    rows: columns ``COLUMNS``, one row a cell and seed, top1 and mean_per_class as fractions. Neighbouring columns in
-    which a row has one and the same cell are one entry. Raises ArtifactError as ``checked`` does, when a place of
-    the table fits cells of two keys, and when a cell fits no place: nothing is dropped unseen.
+    rows: columns ``COLUMNS``, the layout's value and what stands beside it, one row a cell and seed, numbers as
+    fractions. Neighbouring columns in which a row has one and the same cell are one entry. Raises ArtifactError as
+    ``checked`` does, when a place of the table fits cells of two keys, and when a cell fits no place: nothing is
+    dropped unseen.
     """
-    groups = {tuple(key): group for key, group in checked(rows).groupby(list(KEYS), sort=True, dropna=False)}
+    groups = {tuple(key): group for key, group in checked(rows, layout).groupby(list(KEYS), sort=True, dropna=False)}
     found: list[Entry] = []
     for number, row in enumerate(layout.rows):
         for position, column in enumerate(layout.columns):
@@ -96,7 +102,7 @@ def entries(rows: pd.DataFrame, layout: Layout) -> list[Entry]:
             if before and wanted.items() <= before.key.items() and before.columns[-1] == position - 1:
                 found[-1] = replace(before, columns=(*before.columns, position))
                 continue
-            found.append(_measured(number, position, wanted, groups))
+            found.append(_measured(number, position, wanted, groups, layout))
     placed = {tuple(entry.key.values()) for entry in found if entry.planned}
     if homeless := ["/".join(key) for key in groups if key not in placed]:
         raise ArtifactError(
@@ -107,7 +113,9 @@ def entries(rows: pd.DataFrame, layout: Layout) -> list[Entry]:
     return _marked([replace(entry, verdict=_verdict(entry, found, layout)) for entry in found], layout)
 
 
-def _measured(row: int, position: int, wanted: Mapping[str, str], groups: Mapping[tuple, pd.DataFrame]) -> Entry:
+def _measured(
+    row: int, position: int, wanted: Mapping[str, str], groups: Mapping[tuple, pd.DataFrame], layout: Layout
+) -> Entry:
     fitting = [key for key in groups if wanted.items() <= dict(zip(KEYS, key, strict=True)).items()]
     if not fitting:
         return Entry(row, (position,), wanted, NOT_PLANNED)
@@ -116,8 +124,7 @@ def _measured(row: int, position: int, wanted: Mapping[str, str], groups: Mappin
         raise ArtifactError(f"one place of the table fits several cells: {cells}; make its layout name more of the key")
     group = groups[fitting[0]]
     done = group[group["status"] == "measured"]
-    values = [100 * float(value) for value in done["top1"]]
-    per_class = [100 * float(value) for value in done["mean_per_class"] if not pd.isna(value)]
+    values = [100 * float(value) for value in done[layout.value]]
     return Entry(
         row=row,
         columns=(position,),
@@ -129,10 +136,15 @@ def _measured(row: int, position: int, wanted: Mapping[str, str], groups: Mappin
         mean=statistics.mean(values),
         se=statistics.standard_error(values),
         sd=statistics.standard_deviation(values),
-        mean_per_class=statistics.mean(per_class) if len(per_class) == len(values) else None,
+        beside={name: _mean_of_all(done[name]) for name in layout.beside},
         origins=_distinct(done["origin"]),
         digests=_distinct(done["digest"]),
     )
+
+
+def _mean_of_all(values: pd.Series) -> float | None:
+    """Return the mean in percent; None where a seed lacks the number, since a mean of the others compares with none."""
+    return None if values.isna().any() else statistics.mean(100 * float(value) for value in values)
 
 
 def _distinct(values: pd.Series) -> tuple[str, ...]:
@@ -141,8 +153,7 @@ def _distinct(values: pd.Series) -> tuple[str, ...]:
 
 def _compared(entry: Entry, layout: Layout) -> Entry:
     """Join the paper's number; only whole keys are looked up, since a part of one could fit a foreign number."""
-    row, column = layout.rows[entry.row], layout.columns[entry.columns[0]]
-    key = {**entry.key, **column.printed, **row.printed}
+    key = _printed_key(entry, layout)
     if not {"dataset", "backbone", "method"} <= key.keys():
         return entry
     printed = paper.printed_value(exhibit=layout.exhibit, **key)
@@ -152,37 +163,47 @@ def _compared(entry: Entry, layout: Layout) -> Entry:
     return replace(entry, printed=printed, comparison=comparison)
 
 
+def _printed_key(entry: Entry, layout: Layout) -> dict[str, Any]:
+    return layout.printed_key(entry.row, entry.columns[0], entry.key)
+
+
+def _contests(entry: Entry, layout: Layout) -> tuple[int, ...]:
+    """Return the contests that an entry takes part in: its columns, or its row."""
+    return entry.columns if layout.contest == "column" else (entry.row,)
+
+
 def _verdict(entry: Entry, found: list[Entry], layout: Layout) -> str:
     sides = []
-    for column in entry.columns:
-        other = _opponent(entry, [rival for rival in found if column in rival.columns], layout)
+    for contest in _contests(entry, layout):
+        other = _opponent(entry, [rival for rival in found if contest in _contests(rival, layout)], layout)
         if other is not None and other.mean is not None and entry.comparison is not None:
             sides.append((entry.mean - other.mean, entry.printed.value - other.printed.value))
     return statistics.verdict(entry.comparison, sides)
 
 
 def _opponent(entry: Entry, rivals: list[Entry], layout: Layout) -> Entry | None:
-    """Return the reference row of a column; for the reference itself, the best printed active baseline."""
+    """Return the reference among the rivals; for the reference itself, the best printed active baseline."""
     printed = [rival for rival in rivals if rival.printed is not None and rival is not entry]
-    if not layout.is_reference(entry.key):
-        return next((rival for rival in printed if layout.is_reference(rival.key)), None)
+    if not layout.is_reference(_printed_key(entry, layout)):
+        return next((rival for rival in printed if layout.is_reference(_printed_key(rival, layout))), None)
     active = [rival for rival in printed if rival.key["method"] not in layout.outside_competition]
     return max(active, key=lambda rival: rival.printed.value, default=None)
 
 
 def _marked(found: list[Entry], layout: Layout) -> list[Entry]:
-    """Mark the best of each column by the mean as printed: equal print is a tie, and one value alone is no contest."""
+    """Mark the best of each contest by the mean as printed: equal print is a tie, and one value alone is no contest."""
     best: dict[int, set[int]] = {}
-    for column in range(len(layout.columns)):
-        contest = [
+    for contest in range(len(layout.columns if layout.contest == "column" else layout.rows)):
+        rivals = [
             (number, round(entry.mean, 2))
             for number, entry in enumerate(found)
-            if column in entry.columns
+            if contest in _contests(entry, layout)
             and entry.mean is not None
             and entry.key["method"] not in layout.outside_competition
         ]
-        top = max((value for _, value in contest), default=-math.inf)
-        for number, value in contest if len(contest) > 1 else ():
+        top = max((value for _, value in rivals), default=-math.inf)
+        for number, value in rivals if len(rivals) > 1 else ():
             if value == top:
-                best.setdefault(number, set()).add(column)
+                columns = (contest,) if layout.contest == "column" else found[number].columns
+                best.setdefault(number, set()).update(columns)
     return [replace(entry, best=tuple(sorted(best.get(number, ())))) for number, entry in enumerate(found)]

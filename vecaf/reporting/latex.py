@@ -19,6 +19,7 @@ _COMMANDS = {
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
     **{"<": "$<$", ">": "$>$", "|": "$|$", "[": "{[}", "]": "{]}"},
     **{"±": r"$\pm$", "−": "$-$", "·": r"$\cdot$", "×": r"$\times$", "√": r"$\surd$", "²": "$^2$", "†": r"$^\dagger$"},
+    **{"✓": r"$\surd$"},  # a check mark needs a package; this one every engine has
     **{"≡": r"$\equiv$", "≤": r"$\le$", "≥": r"$\ge$", "→": r"$\to$", "∞": r"$\infty$", "Σ": r"$\Sigma$"},
     **{"α": r"$\alpha$", "η": r"$\eta$", "λ": r"$\lambda$", "τ": r"$\tau$", "μ": r"$\mu$", "θ": r"$\theta$"},
     **{"—": "---", "–": "--", "“": "``", "”": "''", "‘": "`", "’": "'", "…": r"\dots{}", "⅓": "1/3", "⅔": "2/3"},

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
+
+from vecaf.errors import ConfigError
 
 KEYS = ("dataset", "backbone", "method", "ratio", "schedule")  # what tells the cells of a study apart, seeds aside
 
@@ -27,22 +29,29 @@ class Row:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the table, under the heading ``group`` that it may share with its neighbours."""
+    """A column of the table, under the heading ``group`` that it may share with its neighbours.
+
+    match, printed: as of a row. variants: a row's method → the method that stands for it in this column, for tables
+    whose columns are variants of the rows' methods.
+    """
 
     group: str
     title: str
     match: Mapping[str, str]
     printed: Mapping[str, Any] = field(default_factory=dict)
+    variants: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Layout:
     """Everything about a table that is not a number.
 
-    exhibit: whose printed numbers it is compared with. fixed: part of the key of every cell. reference: part of the
-    key of the row that directions are judged against. outside_competition: methods that are never marked best and
-    are no active baseline. readings: method → reading → value. cards: method → its selector in a line. digest: of the
-    configuration.
+    exhibit: whose printed numbers it is compared with. fixed: part of the key of every cell. contest: along what a
+    best is marked, and along which its rivals stand: a column, or a row where rows cannot be compared. reference: part
+    of the key, as the paper prints it, of the rival that directions are judged against. outside_competition: methods
+    that are never marked best and are no active baseline. readings: method → reading → value. cards: method → its
+    selector in a line. digest: of the configuration. value: the number shown, a column of the tidy rows; metric: the
+    same in words. beside: further numbers for the comparison, column of the tidy rows → title.
     """
 
     title: str
@@ -52,22 +61,95 @@ class Layout:
     columns: tuple[Column, ...]
     digest: str
     fixed: Mapping[str, str] = field(default_factory=dict)
-    reference: Mapping[str, str] = field(default_factory=dict)
+    contest: Literal["column", "row"] = "column"
+    reference: Mapping[str, Any] = field(default_factory=dict)
+    reference_title: str = ""
     outside_competition: tuple[str, ...] = ()
     methods: Mapping[str, str] = field(default_factory=dict)
     readings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     cards: Mapping[str, str] = field(default_factory=dict)
     schedules: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    value: str = "top1"
     metric: str = "top-1 accuracy"
+    beside: Mapping[str, str] = field(default_factory=lambda: {"mean_per_class": "Mean per class"})
     column_title: str = "Column"  # what the columns under one heading are
 
     def key(self, row: Row, column: Column) -> dict[str, str]:
         """Return the (possibly partial) key of the cell that stands in a row and a column."""
-        return {**self.fixed, **column.match, **row.match}
+        key = {**self.fixed, **column.match, **row.match}
+        if key.get("method") in column.variants:
+            key["method"] = column.variants[key["method"]]
+        return key
 
-    def is_reference(self, key: Mapping[str, str]) -> bool:
-        return bool(self.reference) and all(key.get(name) == value for name, value in self.reference.items())
+    def printed_key(self, row: int, column: int, key: Mapping[str, str]) -> dict[str, Any]:
+        """Return the key under which the paper prints the cell ``key`` that stands in a row and a column."""
+        return {**key, **self.columns[column].printed, **self.rows[row].printed}
+
+    def is_reference(self, printed_key: Mapping[str, Any]) -> bool:
+        return bool(self.reference) and self.reference.items() <= printed_key.items()
+
+
+_NEEDED = ("title", "rows", "columns", "config_digest")
+_OPTIONAL = ("methods", "schedules", "readings", "cards", "variants", "backbones")
+
+
+def complete(settings: Mapping[str, Any], exhibit: str) -> dict[str, Any]:
+    """Return what ``Study.layout`` says of an exhibit, with nothing for what it may leave out.
+
+    Raises ConfigError naming everything that is missing.
+    """
+    absent = [key for key in _NEEDED if key not in settings]
+    if absent:
+        raise ConfigError(f"the layout of {exhibit} lacks {', '.join(absent)}; write the exhibit's layout again")
+    optional = {key: settings.get(key) or {} for key in _OPTIONAL}
+    # Mappings come sorted by name out of JSON; rows and columns are lists and keep the configuration's order.
+    for named, key, parts in (
+        ("variants", "method", "rows"),
+        ("readings", "method", "rows"),
+        ("backbones", "backbone", "columns"),
+    ):
+        order = [part[key] for part in settings[parts] if part.get(key) in optional[named]]
+        optional[named] = {name: optional[named][name] for name in (*order, *optional[named])}
+    return {**settings, **optional, "notes": settings.get("notes") or ()}
+
+
+def described(settings: Mapping[str, Any], exhibit: str, **shape: Any) -> Layout:
+    """Return a layout of the given shape (any field of ``Layout``) with all that is written around every table.
+
+    settings: as ``complete`` returns them.
+    """
+    common = {name: settings[name] for name in ("title", "methods", "schedules", "readings", "cards")}
+    common |= {"exhibit": exhibit, "digest": settings["config_digest"], "notes": tuple(settings["notes"])}
+    return Layout(**common | shape)
+
+
+def only(settings: Mapping[str, Any], exhibit: str, *keys: str) -> dict[str, str]:
+    """Return the one value of each of these keys of an exhibit's cells.
+
+    Raises ConfigError when the configuration shows several, since the exhibit has no place to tell them apart.
+    """
+    found = {}
+    for key in keys:
+        values = dict.fromkeys(part[key] for part in (*settings["columns"], *settings["rows"]) if key in part)
+        if len(values) != 1:
+            raise ConfigError(
+                f"exhibits.{exhibit} shows {len(values)} values of {key} ({', '.join(values)}); it has room for one"
+            )
+        found[key] = next(iter(values))
+    return found
+
+
+def by_dataset_and_ratio(settings: Mapping[str, Any]) -> tuple[Column, ...]:
+    """Return a column for every ratio, grouped by dataset."""
+    return tuple(
+        Column(
+            column.get("dataset_title") or column["dataset"],
+            ratio_title(column["ratio"]),
+            {key: column[key] for key in ("dataset", "ratio", "backbone") if column.get(key) is not None},
+        )
+        for column in settings["columns"]
+    )
 
 
 def ratio_title(token: str) -> str:

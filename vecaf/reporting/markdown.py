@@ -35,13 +35,17 @@ def render(table: Table) -> str:
 
 
 def _measured(layout: Layout, entries: Sequence[Entry]) -> str:
-    header = [*layout.stubs, *(f"{column.group} {column.title}".strip() for column in layout.columns)]
+    groups = {column.group for column in layout.columns}
+    above = groups.pop() if len(groups) == 1 and len(layout.columns) > 1 else ""  # once is enough for all columns
+    titles = [column.title if above else f"{column.group} {column.title}".strip() for column in layout.columns]
+    header = [*layout.stubs, *titles]
     lines = [[escape(label) for label in row.labels] + [""] * len(layout.columns) for row in layout.rows]
     for entry in entries:
         for column in entry.columns:  # Markdown has no spanning cells: the value is repeated
             text = escape(entry.text())
             lines[entry.row][len(layout.stubs) + column] = f"**{text}**" if column in entry.best else text
-    return _grid(header, lines, len(layout.stubs))
+    grid = _grid(header, lines, len(layout.stubs))
+    return f"{escape(above)}:\n\n{grid}" if above else grid
 
 
 def _grid(header: Sequence[str], lines: Sequence[Sequence[str]], numeric: int) -> str:

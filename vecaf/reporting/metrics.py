@@ -15,6 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from vecaf.errors import ArtifactError
 
 SCHEMA_VERSION = 1
+# The numbers of a tidy row; those of one class against all others are None in the rows of other objectives.
+ONE_VS_ALL = ("recall_argmax", "recall_half", "binary_accuracy", "balanced_accuracy")
+VALUES = ("top1", "mean_per_class", *ONE_VS_ALL)
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(ge=0)]
@@ -38,13 +41,27 @@ class CellKey(_Block):
     seed: int = Field(ge=0)
 
 
+class OneVsAll(_Block):
+    """How well the target class is told from all others; see ``vecaf.training.evaluate.one_vs_all``."""
+
+    target: str
+    recall_argmax: Fraction | None
+    recall_half: Fraction | None
+    binary_accuracy: Fraction | None
+    balanced_accuracy: Fraction | None
+
+
 class Metrics(_Block):
-    """Accuracy on the whole test set, as fractions. per_class: class name → accuracy, None without a test image."""
+    """Accuracy on the whole test set, as fractions. per_class: class name → accuracy, None without a test image.
+
+    one_vs_all: of cells whose objective is one class against all others.
+    """
 
     top1: Fraction
     mean_per_class: Fraction
     per_class: dict[str, Fraction | None] = Field(min_length=1)
     n: int = Field(ge=1, description="test images")
+    one_vs_all: OneVsAll | None = None
 
 
 class LoopTimings(_Block):
@@ -151,15 +168,16 @@ def _problem(detail: Mapping[str, Any]) -> str:
 def table_row(metrics: Mapping[str, Any], *, status: str = "measured", origin: str = "run") -> dict[str, Any]:
     """Return one row of the tidy table that exhibits are built from; metrics must have passed ``check_metrics``.
 
-    Keys: those of the cell, status, reason, top1, mean_per_class (fractions), origin, digest.
+    Keys: those of the cell, status, reason, ``VALUES`` (fractions, None for what the cell does not have), origin,
+    digest.
     """
-    values = metrics["metrics"]
+    found = metrics["metrics"]
+    numbers = {**found, **(found.get("one_vs_all") or {})}
     return {
         **metrics["cell"],
         "status": status,
         "reason": None,
-        "top1": values["top1"],
-        "mean_per_class": values["mean_per_class"],
+        **{name: numbers.get(name) for name in VALUES},
         "origin": origin,
         "digest": metrics["provenance"]["digest"],
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
@@ -33,7 +33,7 @@ def notes(rows: pd.DataFrame, entries: Sequence[Entry], layout: Layout) -> list[
         *_paper(entries, layout),
         *layout.notes,
         *_cards(layout),
-        *(_readings(name, readings, layout) for name, readings in layout.readings.items()),
+        *_readings(layout),
         f"Digest of the configuration: {layout.digest}.",
     ]
 
@@ -83,18 +83,22 @@ def _marks(entries: Sequence[Entry], layout: Layout) -> Iterator[str]:
         if any(entry.key.get("method") == name for entry in entries)
     ]
     if any(entry.best for entry in entries):
-        text = "Bold: the highest mean of its column to two decimals, ties included, whatever the errors"
+        text = f"Bold: the highest mean of its {layout.contest} to two decimals, ties included, whatever the errors"
         yield text + (f"; not in the competition: {', '.join(outside)}." if outside else ".")
     elif any(entry.mean is not None for entry in entries):
-        yield "No best is marked: no column has two measured rows to compare."
+        yield f"No best is marked: no {layout.contest} has two measured {_rival(layout)}s to compare."
     for row in layout.rows:
         if row.own_column is not None:
             yield f"{row.labels[0]} ({row.own_column}): one value under each heading, which stands in all its columns."
 
 
+def _rival(layout: Layout) -> str:
+    return "row" if layout.contest == "column" else "column"
+
+
 def _counts(rows: pd.DataFrame) -> Iterator[str]:
     present = Counter(rows["status"])
-    total = f"Of {len(rows)} cells (one for each method, schedule, dataset, ratio and seed): "
+    total = f"Of {len(rows)} cells (one for each method, schedule, dataset, backbone, ratio and seed): "
     yield total + (", ".join(f"{present[status]} {status}" for status in STATUSES if present[status]) or "none") + "."
     for status, meaning in _MEANING.items():
         if not present[status]:
@@ -125,16 +129,16 @@ def _unreported(entries: Sequence[Entry], layout: Layout) -> Iterator[str]:
 
 def _paper(entries: Sequence[Entry], layout: Layout) -> Iterator[str]:
     if any(entry.comparison is not None for entry in entries):
-        reference = " ".join(layout.methods.get(value, schedule_title(value)) for value in layout.reference.values())
+        reference, rival = layout.reference_title, _rival(layout)
         yield "Difference: measured − paper, in points; z: difference / √(se² + se of the paper²)."
         yield f"reproduced: at most {MARGIN:g} points from the paper."
         if not reference:
             yield "outside margin: further off."
         else:
             yield (
-                f"same direction: further off, but on the same side of the row {reference} as in the paper "
-                f"({reference} itself: of the active baseline with the paper's best number); not reproduced: neither; "
-                "outside margin: further off, and that row is not measured, so no direction can be told."
+                f"same direction: further off, but on the same side of the {rival} {reference} as in the paper "
+                f"({reference} itself: of its competitor with the paper's best number); not reproduced: neither; "
+                f"outside margin: further off, and that {rival} is not measured, so no direction can be told."
             )
     if any(entry.printed is not None for entry in entries):
         yield "—: nothing to compare, since the paper or this study has no number."
@@ -145,9 +149,14 @@ def _cards(layout: Layout) -> Iterator[str]:
         yield f"Selectors: {'; '.join(dict.fromkeys(layout.cards.values()))}."
 
 
-def _readings(name: str, readings: Mapping[str, Any], layout: Layout) -> str:
-    values = ", ".join(f"{key} = {_value(value)}" for key, value in readings.items())
-    return f"Readings of {layout.methods.get(name, name)}: {values or 'none'}."
+def _readings(layout: Layout) -> Iterator[str]:
+    """Yield the readings of the methods, those that share all of them together."""
+    sharing: dict[str, list[str]] = {}
+    for name, readings in layout.readings.items():
+        values = ", ".join(f"{key} = {_value(value)}" for key, value in readings.items())
+        sharing.setdefault(values, []).append(layout.methods.get(name, name))
+    for values, titles in sharing.items():
+        yield f"Readings of {'; '.join(titles)}: {values or 'none'}."
 
 
 def _value(value: Any) -> str:

@@ -16,8 +16,9 @@ from vecaf.reporting.entries import Entry, entries
 from vecaf.reporting.layout import KEYS, Layout
 from vecaf.reporting.notes import notes
 
-CSV_COLUMNS = (
-    *("row", "column", *KEYS, "unit", "mean", "se", "sd", "n", "seeds", "planned", "mean_per_class"),
+# What the layout puts beside the main number stands between these.
+CSV_MEASURED = ("row", "column", *KEYS, "metric", "unit", "mean", "se", "sd", "n", "seeds", "planned")
+CSV_COMPARED = (
     *("paper", "paper_se", "paper_note", "difference", "z", "verdict", "best", "status", "reason", "origin", "digests"),
 )
 
@@ -34,7 +35,8 @@ class Table:
     def to_csv_text(self) -> str:
         """Return one line per row and column (one for a cell that spans columns), accuracies in percent."""
         text = io.StringIO()
-        writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n")
+        columns = (*CSV_MEASURED, *self.layout.beside, *CSV_COMPARED)
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(self._lines())
         return text.getvalue()
@@ -55,6 +57,7 @@ class Table:
                 "row": " ".join(label for label in self.layout.rows[entry.row].labels if label),
                 "column": "; ".join(f"{column.group} {column.title}".strip() for column in columns),
                 **{key: entry.key.get(key, "") for key in KEYS},
+                "metric": self.layout.value,
                 "unit": "percent",
                 "mean": _number(entry.mean),
                 "se": _number(entry.se),
@@ -62,7 +65,7 @@ class Table:
                 "n": entry.n,
                 "seeds": " ".join(str(seed) for seed in entry.seeds),
                 "planned": entry.planned,
-                "mean_per_class": _number(entry.mean_per_class),
+                **{name: _number(entry.beside.get(name)) for name in self.layout.beside},
                 "paper": _number(printed and printed.value),
                 "paper_se": _number(printed and printed.stderr),
                 "paper_note": (printed and printed.note) or "",
@@ -80,8 +83,9 @@ class Table:
 def build(rows: pd.DataFrame, layout: Layout) -> Table:
     """Return the table of an exhibit.
 
-    rows: columns ``entries.COLUMNS``, one row per cell and seed; top1 and mean_per_class are fractions in [0, 1].
-    Their order does not matter. Raises ArtifactError naming the cell for rows that contradict each other.
+    rows: columns ``entries.COLUMNS`` and the numbers that the layout names, one row per cell and seed; numbers are
+    fractions in [0, 1]. Their order does not matter. Raises ArtifactError naming the cell for rows that contradict
+    each other.
     """
     found = entries(rows, layout)
     return Table(layout, tuple(found), tuple(groups(found, layout)), tuple(notes(rows, found, layout)))

@@ -7,13 +7,19 @@ from typing import Any
 
 import pandas as pd
 
-from vecaf.errors import ConfigError
 from vecaf.reporting import table
-from vecaf.reporting.layout import Column, Layout, Row, ratio_title, schedule_title
+from vecaf.reporting.layout import (
+    Layout,
+    Row,
+    by_dataset_and_ratio,
+    complete,
+    described,
+    ratio_title,
+    schedule_title,
+)
 
 REFERENCE = {"method": "vecaf", "schedule": "3loops"}
 WHOLE_POOL = "100pct"
-_REQUIRED = ("title", "rows", "columns", "config_digest")
 
 
 def build(rows: pd.DataFrame, layout: Mapping[str, Any]) -> table.Table:
@@ -31,25 +37,19 @@ def build(rows: pd.DataFrame, layout: Mapping[str, Any]) -> table.Table:
 
 def layout_of(layout: Mapping[str, Any], exhibit: str = "table1") -> Layout:
     """Return the typed layout of Table 1, or of another exhibit that is a grid of methods by ratios."""
-    absent = [key for key in _REQUIRED if key not in layout]
-    if absent:
-        raise ConfigError(f"the layout of {exhibit} lacks {', '.join(absent)}; write the exhibit's layout again")
-    methods = dict(layout.get("methods") or {})
-    return Layout(
-        title=layout["title"],
-        exhibit=exhibit,
+    settings = complete(layout, exhibit)
+    methods = settings["methods"]
+    reference = settings.get("reference") or REFERENCE
+    return described(
+        settings,
+        exhibit,
         stubs=("Method", "Schedule"),
-        rows=tuple(_row(row, methods) for row in layout["rows"]),
-        columns=tuple(_column(column) for column in layout["columns"]),
+        rows=tuple(_row(row, methods) for row in settings["rows"]),
+        columns=by_dataset_and_ratio(settings),
         column_title="Ratio",
-        digest=layout["config_digest"],
-        reference=layout.get("reference") or REFERENCE,
+        reference=reference,
+        reference_title=" ".join(methods.get(value, schedule_title(value)) for value in reference.values()),
         outside_competition=("full",),
-        methods=methods,
-        readings=layout.get("readings") or {},
-        cards=layout.get("cards") or {},
-        schedules=layout.get("schedules") or {},
-        notes=tuple(layout.get("notes") or ()),
     )
 
 
@@ -60,8 +60,3 @@ def _row(row: Mapping[str, Any], methods: Mapping[str, str]) -> Row:
     label = row.get("label") or methods.get(row["method"], row["method"])
     own = ratio_title(match["ratio"]) if "ratio" in match else None
     return Row((label, schedule_title(row["schedule"])), match, row.get("printed") or {}, own)
-
-
-def _column(column: Mapping[str, Any]) -> Column:
-    match = {key: column[key] for key in ("dataset", "ratio", "backbone") if column.get(key) is not None}
-    return Column(column.get("dataset_title") or column["dataset"], ratio_title(column["ratio"]), match)

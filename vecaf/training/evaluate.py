@@ -36,9 +36,11 @@ def evaluate(
 ) -> Evaluation:
     """Return accuracies of the C-way classifier and its per-image predictions, in the order of ids.
 
-    images: with ``labels`` and ``batches``; transform: the deterministic evaluation transform. metrics: top1 (share of
-    correct images), mean_per_class (mean over the classes that occur), per_class (C shares, None for a class without
-    images), n. Shares are in [0, 1]. Raises TrainingError when labels and head disagree.
+    images: with ``labels``, ``batches`` and, for a one-vs-all objective, ``classes`` (names); transform: the
+    deterministic evaluation transform. metrics: top1 (share of correct images), mean_per_class (mean over the classes
+    that occur), per_class (C shares, None for a class without images), n, and for a one-vs-all objective one_vs_all:
+    the name of the target and the shares of ``one_vs_all``. Shares are in [0, 1]. Raises TrainingError when labels and
+    head disagree.
     """
     check_labels(model, images.labels)
     model.eval()
@@ -53,7 +55,12 @@ def evaluate(
         predictions[rows], confidence[rows] = best.indices.cpu().numpy(), best.values.cpu().numpy()
         if target is not None:
             target[rows] = one_vs_all_logits(logits, objective).softmax(dim=1)[:, 1].cpu().numpy()
-    return Evaluation(accuracies(predictions, images.labels, model.head.out_features), predictions, confidence, target)
+    metrics = accuracies(predictions, images.labels, model.head.out_features)
+    if target is not None:
+        positive = objective["one_vs_all"]
+        shares = one_vs_all(predictions, target, images.labels, positive)
+        metrics["one_vs_all"] = {"target": images.classes[positive], **shares}
+    return Evaluation(metrics, predictions, confidence, target)
 
 
 def accuracies(predictions: np.ndarray, labels: np.ndarray, num_classes: int) -> dict[str, Any]:
@@ -69,3 +76,28 @@ def accuracies(predictions: np.ndarray, labels: np.ndarray, num_classes: int) ->
         "per_class": per_class,
         "n": len(labels),
     }
+
+
+def one_vs_all(
+    predictions: np.ndarray, probability: np.ndarray, labels: np.ndarray, target: int
+) -> dict[str, float | None]:
+    """Return how well one class is told from all others, as shares in [0, 1].
+
+    predictions: (N,) classes of the C-way classifier; probability: (N,) of the target in the binary view; labels: (N,).
+    recall_argmax: of the target's images, those predicted as it among the C classes, the measure of the released
+    code's ``class_eval.py``. recall_half: those of probability above ½. binary_accuracy: images on their own side of ½.
+    balanced_accuracy: mean of recall_half and the share of the other images at or below ½. A share of no images is
+    None.
+    """
+    positive, said = labels == target, probability > 0.5
+    recall, rejected = _share(said[positive]), _share(~said[~positive])
+    return {
+        "recall_argmax": _share(predictions[positive] == target),
+        "recall_half": recall,
+        "binary_accuracy": _share(said == positive),
+        "balanced_accuracy": None if recall is None or rejected is None else (recall + rejected) / 2,
+    }
+
+
+def _share(hits: np.ndarray) -> float | None:
+    return float(hits.mean()) if len(hits) else None
