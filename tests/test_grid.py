@@ -16,6 +16,7 @@ from vecaf.selection.learning_loss import LossHead
 from vecaf.study import Study
 
 TABLES = [f"table{number}" for number in range(1, 8)]
+CONTROLS = {"vecaf_uniform"}  # rows of the paper's tables that the paper does not have
 
 
 def test_the_papers_grid_is_exactly_its_tables(paper):
@@ -31,11 +32,20 @@ def test_the_papers_grid_is_exactly_its_tables(paper):
     }
     seen, added = set(), []
     for cells in shown:
+        cells = {cell for cell in cells if cell.method not in CONTROLS}
         added.append(len(cells - seen))
         seen |= cells
     assert added == [228, 36, 12, 0, 69, 18, 9]
+    assert len(seen) == 372
+
+
+def test_the_control_of_table_6_adds_nine_cells_to_the_papers_grid(paper):
     tables = paper.cells(*TABLES)
-    assert len(tables) == len(set(tables)) == 372
+    assert len(tables) == len(set(tables)) == 372 + 9
+    controls = [cell for cell in tables if cell.method in CONTROLS]
+    assert len(controls) == 9
+    assert set(controls) <= set(paper.cells("table6"))
+    assert not set(controls) & set(paper.cells(*(name for name in TABLES if name != "table6")))
 
 
 def test_figures_add_three_cells(paper):

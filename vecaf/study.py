@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from functools import cache, cached_property
+from itertools import groupby
 from typing import Any
 
 from vecaf import seeds, selection
 from vecaf.artifacts import digest
 from vecaf.config.merging import merge
-from vecaf.config.schema import Turn
+from vecaf.config.schema import BackboneSpec, Turn
 from vecaf.grid import NO_PROMPT, Cell, Grid
+from vecaf.models import captioners
 
 WHOLE_POOL = "100pct"
 
@@ -34,8 +37,23 @@ class Study(Grid):
         }
 
     def caption_params(self, dataset: str, captioner: str) -> dict[str, Any]:
+        """Return what the captions of a dataset depend on; how many jobs write them is not among it."""
         spec = self.config.captioners[captioner]
-        return {"kind": spec.kind, **spec.params, "seed": seeds.stream("captions", dataset=dataset)}
+        aside = captioners.get(spec.kind).aside if captioners.implemented(spec.kind) else ()
+        params = {key: value for key, value in self._captioner(captioner).items() if key not in aside}
+        return {"kind": spec.kind, **params, "seed": seeds.stream("captions", dataset=dataset)}
+
+    def caption_aside(self, captioner: str) -> dict[str, Any]:
+        """Return the parameters of a captioner that change no caption: where a file lies, images per forward pass."""
+        kind = self.config.captioners[captioner].kind
+        return {key: value for key, value in self._captioner(captioner).items() if key in captioners.get(kind).aside}
+
+    def _captioner(self, name: str) -> dict[str, Any]:
+        """Return all parameters of a captioner, defaults included."""
+        spec = self.config.captioners[name]
+        if not captioners.implemented(spec.kind):
+            return spec.params
+        return captioners.get(spec.kind).Params.model_validate(spec.params).model_dump()
 
     def text_params(self, dataset: str, encoder: str, prompt: str) -> dict[str, Any]:
         spec = self.config.encoders[encoder]
@@ -214,7 +232,10 @@ class Study(Grid):
         return rows
 
     def layout(self, exhibit: str) -> dict[str, Any]:
-        """Return what a table needs to know beside its numbers: rows, columns, titles, readings, notes."""
+        """Return what a table needs to know beside its numbers: rows, columns, titles, readings, notes.
+
+        variants tells of each method what a table may make a row or column of; see ``_variants_said``.
+        """
         spec = self.config.exhibits[exhibit]
         shown = list(self.shown(exhibit))
         rows = list(dict.fromkeys((cell.method, cell.schedule) for cell in shown))
@@ -230,6 +251,8 @@ class Study(Grid):
                 {"dataset": d, "dataset_title": self.dataset(d).title, "backbone": b, "ratio": r} for d, b, r in columns
             ],
             "methods": {method: self.title(method) for method, _ in rows},
+            "variants": self._variants_said(rows, columns),
+            "backbones": {name: self._backbone_said(name) for name in dict.fromkeys(b for _, b, _ in columns)},
             "schedules": self._schedules_said(rows),
             "readings": self._readings_said(rows, columns),
             "cards": {method: selection.get(self.method(method).selector).cite() for method, _ in rows},
@@ -242,6 +265,31 @@ class Study(Grid):
         spec = self.method(method)
         remark = selection.get(spec.selector).remark(self.selector_params(method))
         return f"{spec.title} ({remark})" if remark else spec.title
+
+    def _variants_said(self, rows: list[tuple[str, str]], columns: list[tuple[str, str, str]]) -> dict[str, Any]:
+        """Return of each method the one it varies (itself, if none), its target class and its text encoder.
+
+        The encoder is None for a method without CEA, and where the exhibit's datasets differ in it.
+        """
+        said = {}
+        for method in dict.fromkeys(method for method, _ in rows):
+            spec = self.method(method)
+            base = spec.extends or method
+            datasets = {dataset for dataset, _, _ in columns} if spec.cea is not None else set()
+            encoders = {self.encoder(dataset, method) for dataset in datasets}
+            encoder = encoders.pop() if len(encoders) == 1 else None
+            said[method] = {
+                "of": base,
+                "of_title": self.title(base),
+                "target_class": None if isinstance(spec.objective, str) else spec.objective.one_vs_all,
+                "encoder": encoder,
+                "encoder_title": None if encoder is None else self.config.encoders[encoder].title,
+            }
+        return said
+
+    def _backbone_said(self, name: str) -> dict[str, str]:
+        spec = self.backbone(name)
+        return {"title": spec.title, "timm": spec.timm, "pretraining": _pretraining_in_words(spec)}
 
     def _readings_said(self, rows: list[tuple[str, str]], columns: list[tuple[str, str, str]]) -> dict[str, Any]:
         """Return the readings of each method, and those that differ on a dataset under the names of both."""
@@ -272,11 +320,12 @@ class Study(Grid):
         for name in dict.fromkeys(dataset for dataset, _, _ in columns):
             spec, training = self.dataset(name), self.config.training
             section = merge(training.model_dump(exclude_unset=True), spec.training)
+            backbones = dict.fromkeys(self.backbone(b).title for dataset, b, _ in columns if dataset == name)
             changes = ", ".join(f"{key} {value}" for key, value in section.get("overrides", {}).items())
             lines.append(
                 f"{spec.title}: {spec.batches} batches a cell, recipe {section.get('recipe', training.recipe)}"
                 + (f" with {changes}" if changes else "")
-                + f", {spec.input_size} px, backbone {self.backbone(spec.backbone).title}"
+                + f", {spec.input_size} px, backbone{'s' * (len(backbones) > 1)} {', '.join(backbones)}"
             )
         return lines
 
@@ -294,4 +343,18 @@ def _in_words(turns: list[Turn]) -> str:
         much = f" of {turn.times} × the ratio" if turn.times > 1 else ""
         return f"{who}{much} for " + ("all batches" if turn.share == "1" else f"{turn.share} of the batches")
 
-    return ", then ".join(said(turn) for turn in turns)
+    runs = [(said(turn), len(list(same))) for turn, same in groupby(turns)]
+    return ", then ".join(f"{count} times {words}" if count > 1 else words for words, count in runs)
+
+
+def _pretraining_in_words(spec: BackboneSpec) -> str:
+    """Return how a backbone was pretrained, as far as its timm tag tells: ``in1k`` and the like stand for labels."""
+    if spec.weights == "self_supervised":
+        return "self-supervised, on this pool"
+    if spec.weights != "timm":
+        return f"as {spec.weights}"
+    tag = spec.timm.partition(".")[2]
+    if tag.startswith("dino"):
+        return "self-supervised (DINO)"
+    supervised = any(re.fullmatch(r"in\d+k", word) for word in tag.split("_"))
+    return f"supervised ({tag})" if supervised else f"timm's {tag or 'default'}"

@@ -10,6 +10,7 @@ from planning import rules
 from vecaf import selection
 
 CELLS = "results/demo/cells/digits/vit_digits"
+TABLES = ("table1", "table2", "table5", "table6", "table7")  # of the paper, with an implementation
 
 
 def paper(project, *arguments, check=True):
@@ -26,9 +27,8 @@ def counts(text):
 
 def test_all_tables_of_the_paper_plan_without_data(fresh, paper_):
     text = paper(fresh, "all_tables")
-    runnable = paper_.runnable("table1")
-    assert counts(text)["evaluate"] == len(runnable)
-    assert counts(text)["table"] == 1
+    assert counts(text)["evaluate"] == len(paper_.runnable(*TABLES))
+    assert counts(text)["table"] == len(TABLES)
     for name in {paper_.missing(cell.dataset, cell.method) for cell in paper_.cells()} - {None}:
         assert name in text
     assert "Not implemented yet and left out" in text
@@ -53,8 +53,21 @@ def test_the_demo_plans_every_method_schedule_and_seed_once(fresh, demo):
 
 
 def test_an_exhibit_without_an_implementation_is_refused_in_words(fresh):
-    text = paper(fresh, "results/tables/table2.md", check=False)
-    assert "table2 has no implementation yet; these have: extensions, table1" in text
+    text = paper(fresh, "results/tables/table4.md", check=False)
+    assert "table4 has no implementation yet; these have: extensions, table1" in text
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_table_is_a_target_and_plans_its_own_cells_alone(fresh, paper_, name):
+    planned = counts(paper(fresh, name))
+    assert (planned["table"], planned["metrics"]) == (1, 1)
+    assert planned.get("evaluate", 0) == len(paper_.runnable(name))
+
+
+def test_a_table_that_the_configuration_does_not_show_is_refused_in_words(fresh):
+    done = fresh.snakemake("-n", "table2", check=False)
+    assert done.returncode != 0
+    assert "this configuration shows no table2; it has: table1, extensions" in done.text
 
 
 def test_a_prompt_shifts_the_pool_before_the_first_selection(fresh):

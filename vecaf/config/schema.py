@@ -56,6 +56,9 @@ class Dataset(Part):
     seeds: Seeds
     backbone: str = Field(description="the backbone of this dataset where an exhibit names none")
     captioner: str = Field(description="who writes the captions where a method names none")
+    caption_shards: int = Field(
+        1, ge=1, description="jobs that write the captions, each of a part of the pool; the captions are the same"
+    )
     encoder: str = Field(description="the text encoder where a method names none")
     input_size: int = Field(224, ge=8, description="side of the backbone's input, in pixels")
     eval_transform: Literal["squash224", "resize256_crop224"] = "squash224"
