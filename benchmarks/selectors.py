@@ -30,6 +30,7 @@ SHORT = {
     "ods": ("iterations", 4, 12, lambda params: (params.iterations, params.ensemble)),
     "ta_vaal": ("max_iterations", 3, 9, None),  # to the authors' number, which the log names
 }
+REPEATS = 2
 FIXED = {"ods": {"ensemble": 1, "until_convergence": False}}
 
 
@@ -46,13 +47,15 @@ def make_pool(folder: Path, size: int, width: int) -> None:
             rows = slice(start, min(start + 4096, size))
             if name == "embeddings":
                 noise = generator.normal(size=(rows.stop - start, width), scale=2.0)
-                array[rows] = centres[labels[rows]] + noise.astype(np.float32)
+                array[rows] = 0.2 * centres[labels[rows]] + noise.astype(np.float32)
             else:
                 array[rows] = generator.integers(0, 255, (rows.stop - start, 32, 32, 3), dtype=np.uint8)
         array.flush()
     np.save(folder / "losses.npy", generator.lognormal(size=size).astype(np.float32))
     np.save(folder / "predicted.npy", generator.normal(size=size).astype(np.float32))
-    np.save(folder / "weight.npy", centres + generator.normal(size=centres.shape).astype(np.float32))
+    # Logits that differ by a few units: a saturated head has no uncertain samples, and ALFA-Mix no candidates.
+    weight = 3 / width * (centres + generator.normal(size=centres.shape))
+    np.save(folder / "weight.npy", weight.astype(np.float32))
 
 
 def measure(name: str, folder: Path, k: int, params: dict) -> dict:
@@ -113,7 +116,12 @@ def row(name: str, folder: Path, args) -> tuple[str, ...]:
         found = in_a_process(name, folder, args, {})
         return (name, f"{found['seconds']:.1f}", "measured", f"{found['peak']:,.0f}", f"{grown(found):,.0f}")
     key, few, more, whole = SHORT[name]
-    short, longer = (in_a_process(name, folder, args, {key: n} | FIXED.get(name, {})) for n in (few, more))
+    runs = {few: [], more: []}
+    for _ in range(REPEATS):
+        for n, found in runs.items():
+            found.append(in_a_process(name, folder, args, {key: n} | FIXED.get(name, {})))
+    # What else the machine does can only add: the fastest run is the one to project from.
+    short, longer = (min(found, key=lambda run: run["seconds"]) for found in runs.values())
     each = (longer["seconds"] - short["seconds"]) / (more - few)
     rest = short["seconds"] - few * each
     default = selection.get(name).Params()
