@@ -19,6 +19,13 @@ def made(kind, of_the_paper=False):
     return [f"{root}/{kind}s/{name}.{ending}" for name in names for ending in endings]
 
 
+def table_files(exhibit):
+    """Return the files of a table; refuse one that this configuration does not show with a sentence."""
+    if exhibit not in study.exhibits("table"):
+        raise WorkflowError(f"this configuration shows no {exhibit}; it has: {', '.join(study.exhibits('table'))}")
+    return multiext(f"{root}/tables/{exhibit}", ".csv", ".md", ".tex")
+
+
 def table_code(exhibit):
     """Return the digest of what makes a table; refuse one that has no implementation with a sentence."""
     if exhibit not in REPORTED:

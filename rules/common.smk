@@ -55,6 +55,10 @@ wildcard_constraints:
 
 POOL = f"{root}/pool/{{dataset}}/"
 CAPTIONS = f"{root}/captions/{{dataset}}/{{captioner}}.parquet"
+WRITTEN = CAPTIONS.removesuffix(".parquet")
+SHARD = f"{WRITTEN}/shard{{shard}}of{{shards}}"
+# What a killed captioning job had written: no output, since those are deleted with a failed job.
+RESUME = WRITTEN.replace(f"{root}/", f"{root}/resume/", 1)
 TEXT = f"{root}/text/{{dataset}}/{{captioner}}/{{encoder}}/{{prompt}}.npy"
 PRETRAINED = f"{root}/pretrained/{{dataset}}/{{backbone}}/"
 HEAD = f"{PRETRAINED}{{head}}/{{objective}}/seed{{seed}}/"

@@ -3,10 +3,30 @@
 from dataclasses import replace
 from functools import cache
 
+from vecaf.models import captioners
+
 
 def named(items):
     """Return `--name file …` for the files a job has: optional ones need no empty flags."""
     return " ".join(f"--{name} {item}" for name, item in items.items())
+
+
+SHARDED = [name for name, spec in study.config.datasets.items() if spec.caption_shards > 1]
+
+
+@cache
+def captions_hash(file):
+    """Return the hash of the file of a dataset's own captions: what it says runs their step again, not its place."""
+    return artifacts.file_hash(file) if file and os.path.isfile(file) else "none"
+
+
+def caption_aside(wildcards, name, default):
+    return study.caption_aside(wildcards.captioner).get(name, default)
+
+
+def shards_of(wildcards, ending):
+    shards = dataset_of(wildcards).caption_shards
+    return [f"{SHARD.format(**wildcards, shard=number, shards=shards)}{ending}" for number in range(1, shards + 1)]
 
 
 def text_file(cell):

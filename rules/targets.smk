@@ -12,13 +12,6 @@ rule all_tables:
         made("table", of_the_paper=True),
 
 
-def table_files(exhibit):
-    """Return the files of a table; refuse one that this configuration does not show with a sentence."""
-    if exhibit not in study.exhibits("table"):
-        raise WorkflowError(f"this configuration shows no {exhibit}; it has: {', '.join(study.exhibits('table'))}")
-    return multiext(f"{root}/tables/{exhibit}", ".csv", ".md", ".tex")
-
-
 for exhibit in ("table1", "table2", "table5", "table6", "table7", "extensions"):
 
     rule:

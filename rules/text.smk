@@ -3,31 +3,6 @@
 A large pool is captioned by several jobs (datasets.NAME.caption_shards), each of a part, and a light one joins them.
 """
 
-from functools import cache
-
-from vecaf.models import captioners
-
-WRITTEN = CAPTIONS.removesuffix(".parquet")
-SHARD = f"{WRITTEN}/shard{{shard}}of{{shards}}"
-# What a killed job had written: no output, since those are deleted with a failed job.
-RESUME = WRITTEN.replace(f"{root}/", f"{root}/resume/", 1)
-SHARDED = [name for name, spec in study.config.datasets.items() if spec.caption_shards > 1]
-
-
-@cache
-def captions_hash(file):
-    """Return the hash of the file of a dataset's own captions: what it says runs their step again, not its place."""
-    return artifacts.file_hash(file) if file and os.path.isfile(file) else "none"
-
-
-def caption_aside(wildcards, name, default):
-    return study.caption_aside(wildcards.captioner).get(name, default)
-
-
-def shards_of(wildcards, ending):
-    shards = dataset_of(wildcards).caption_shards
-    return [f"{SHARD.format(**wildcards, shard=number, shards=shards)}{ending}" for number in range(1, shards + 1)]
-
 
 rule caption:
     input:
