@@ -35,7 +35,7 @@ def table_code(exhibit):
 
 def notice():
     """Say once what the grid holds that has no implementation yet, with the cells it leaves out."""
-    left_out = Counter(study.missing(cell.dataset, cell.method) for cell in study.cells())
+    left_out = Counter(study.missing(cell.method) for cell in study.cells())
     missing = [f"{reason} ({count} cells)" for reason, count in left_out.items() if reason]
     exhibits = [name for name in study.exhibits() if name not in REPORTED]
     if exhibits:

@@ -105,7 +105,7 @@ def in_cell(pattern, cell, **more):
 def has_loop(wildcards):
     """Refuse loop4 of a schedule of three, and cells whose method has no implementation, with a sentence."""
     cell, loop = cell_of(wildcards), int(getattr(wildcards, "loop", 1))
-    if missing := study.missing(cell.dataset, cell.method):
+    if missing := study.missing(cell.method):
         raise WorkflowError(f"{cell} cannot run: {missing} is not implemented yet")
     if not study.can_start(cell.method, cell.schedule):
         raise WorkflowError(

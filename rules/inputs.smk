@@ -88,7 +88,7 @@ def first_cells(dataset, backbone):
     """Return which method and schedule each shared loop-1 name of a dataset and backbone stands for."""
     names = {}
     for method in study.config.methods:
-        if study.missing(dataset, method):
+        if study.missing(method):
             continue
         for schedule in study.config.schedules:
             if not study.can_start(method, schedule):

@@ -66,7 +66,7 @@ def test_cells_the_paper_does_not_report_carry_its_reason_and_plan_nothing(paper
 def test_what_has_no_implementation_is_named_and_never_dropped(paper):
     for cell in paper.cells("table1"):
         row = next(row for row in paper.expected("table1") if row[0] == str(cell))
-        missing = paper.missing(cell.dataset, cell.method)
+        missing = paper.missing(cell.method)
         assert (row[1] is None) == (missing is not None)
         assert row[2] == (None if missing is None else "not implemented")
 

@@ -17,7 +17,6 @@ from typing import Any
 from vecaf import augmentation, selection
 from vecaf.config.merging import merge
 from vecaf.config.schema import BackboneSpec, Block, Config, Dataset, Method, Skip, Training, Turn
-from vecaf.models import captioners, text_encoders
 from vecaf.ratio import times
 
 NO_PROMPT = "none"
@@ -74,22 +73,16 @@ class Grid:
         return list(dict.fromkeys(cell for cells in shown for cell, reason in cells.items() if reason is None))
 
     @cache  # noqa: B019
-    def missing(self, dataset: str, method: str) -> str | None:
+    def missing(self, method: str) -> str | None:
         """Say what of a method has no implementation yet, or None when its cells can run."""
         spec = self.method(method)
         if spec.stylize is not None:
             return f"style transfer {spec.stylize.kind}"
-        if spec.cea is not None:
-            captioner, encoder = self.captioner(dataset, method), self.encoder(dataset, method)
-            if not captioners.implemented(self.config.captioners[captioner].kind):
-                return f"captioner {captioner}"
-            if not text_encoders.implemented(self.config.encoders[encoder].kind):
-                return f"text encoder {encoder}"
         return None
 
     def runnable(self, *exhibits: str) -> list[Cell]:
         """Return the cells of these exhibits whose method is implemented."""
-        return [cell for cell in self.cells(*exhibits) if self.missing(cell.dataset, cell.method) is None]
+        return [cell for cell in self.cells(*exhibits) if self.missing(cell.method) is None]
 
     # --- the parts of a cell -----------------------------------------------------------------------------------
 

@@ -39,7 +39,7 @@ class Study(Grid):
     def caption_params(self, dataset: str, captioner: str) -> dict[str, Any]:
         """Return what the captions of a dataset depend on; how many jobs write them is not among it."""
         spec = self.config.captioners[captioner]
-        aside = captioners.get(spec.kind).aside if captioners.implemented(spec.kind) else ()
+        aside = captioners.get(spec.kind).aside
         params = {key: value for key, value in self._captioner(captioner).items() if key not in aside}
         return {"kind": spec.kind, **params, "seed": seeds.stream("captions", dataset=dataset)}
 
@@ -51,8 +51,6 @@ class Study(Grid):
     def _captioner(self, name: str) -> dict[str, Any]:
         """Return all parameters of a captioner, defaults included."""
         spec = self.config.captioners[name]
-        if not captioners.implemented(spec.kind):
-            return spec.params
         return captioners.get(spec.kind).Params.model_validate(spec.params).model_dump()
 
     def text_params(self, dataset: str, encoder: str, prompt: str) -> dict[str, Any]:
@@ -225,7 +223,7 @@ class Study(Grid):
         for cell, skipped in self.shown(exhibit).items():
             if skipped:
                 rows.append([str(cell), None, "not reported", skipped])
-            elif missing := self.missing(cell.dataset, cell.method):
+            elif missing := self.missing(cell.method):
                 rows.append([str(cell), None, "not implemented", missing])
             else:
                 rows.append([str(cell), self.digest(cell), None, None])

@@ -29,7 +29,7 @@ def test_all_tables_of_the_paper_plan_without_data(fresh, paper_):
     text = paper(fresh, "all_tables")
     assert counts(text)["evaluate"] == len(paper_.runnable(*TABLES))
     assert counts(text)["table"] == len(TABLES)
-    for name in {paper_.missing(cell.dataset, cell.method) for cell in paper_.cells()} - {None}:
+    for name in {paper_.missing(cell.method) for cell in paper_.cells()} - {None}:
         assert name in text
     assert "Not implemented yet and left out" in text
 
