@@ -52,6 +52,11 @@ class Dataset(Part):
     pool_size: int | None = Field(
         None, ge=1, description="N, checked when the pool is indexed; allows K to be checked early"
     )
+    judged_on: Literal["test", "tuning"] = Field(
+        "test",
+        description="`tuning`: select and train on nine tenths of the pool and judge on its tuning split, to choose "
+        "values; what is reported is judged on the test set",
+    )
     batches: int = Field(ge=1, description="finetuning budget of a cell, in batches, over all loops")
     seeds: Seeds
     backbone: str = Field(description="the backbone of this dataset where an exhibit names none")
@@ -107,6 +112,7 @@ class Turn(Part):
 
 class OneVsAll(Part):
     one_vs_all: str = Field(description="target class, by name")
+    in_finetune: bool = Field(True, description="false: one class against all others in scoring alone")
     form: Literal["logsumexp", "sum"] = Field(
         "logsumexp", description="of the other classes' logits; `sum` as released"
     )
@@ -203,3 +209,4 @@ class Config(Part):
     schedules: dict[Name, Annotated[list[Turn], Field(min_length=1)]]
     methods: dict[Name, Method]
     exhibits: dict[Name, Exhibit | None]
+    shows: list[str] | None = Field(None, description="the exhibits of this study by name; none: all that are defined")

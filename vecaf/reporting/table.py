@@ -49,6 +49,11 @@ class Table:
         """Return the same as floats for a document that loads booktabs and graphicx."""
         return latex.render(self)
 
+    def summary(self) -> str:
+        """Return in words how much of it is measured."""
+        measured = sum(entry.mean is not None for entry in self.entries)
+        return f"{measured} of {len(self.entries)} entries measured"
+
     def _lines(self) -> Iterator[dict[str, Any]]:
         for entry in self.entries:
             columns = [self.layout.columns[position] for position in entry.columns]
