@@ -32,7 +32,7 @@ def shards_of(wildcards, ending):
 
 def text_file(cell):
     return TEXT.format(
-        dataset=cell.dataset,
+        dataset=study.captioned(cell.dataset),
         captioner=study.captioner(cell.dataset, cell.method),
         encoder=study.encoder(cell.dataset, cell.method),
         prompt=study.prompt(cell.method),

@@ -95,6 +95,16 @@ class Grid:
             name = base
         return name
 
+    def captioned(self, name: str) -> str:
+        """Return the dataset whose captions a dataset reads: its origin's, if that has the same pool of images."""
+
+        def pool(dataset: str) -> tuple:
+            spec = self.dataset(dataset)
+            return spec.source, spec.root, spec.split_rule, spec.judged_on
+
+        origin = self.origin(name)
+        return origin if pool(origin) == pool(name) else name
+
     def backbone(self, name: str) -> BackboneSpec:
         return self.config.backbones[name]
 

@@ -21,7 +21,7 @@ VALUES = ("top1", "mean_per_class", *ONE_VS_ALL)
 # What the selections of a cell are like; see ``selection_facts``.
 SELECTION = (
     *("loss_ratio", "loss_z", "overlap_top_loss", "overlap_initial", "overlap_previous"),
-    *("class_coverage", "objective_gain"),
+    *("class_coverage", "objective_gain", "select_seconds"),
 )
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -175,7 +175,8 @@ def selection_facts(loops: Sequence[Mapping[str, Any]]) -> dict[str, float | Non
 
     loops: diagnostics of each selection. A cell with one selection has that one's. class_coverage: classes covered
     over those that a random set covers on average; objective_gain: by how much the selected images as centroids have
-    a lower objective than random sets have, in standard deviations of theirs. None where a loop lacks a number.
+    a lower objective than random sets have, in standard deviations of theirs; select_seconds: of choosing alone. None
+    where a loop lacks a number.
     """
 
     def of(loop: Mapping[str, Any]) -> dict[str, float | None]:
@@ -185,6 +186,7 @@ def selection_facts(loops: Sequence[Mapping[str, Any]]) -> dict[str, float | Non
         if loop.get("objective_of_random_sd"):
             lower = loop["objective_of_random_mean"] - loop["objective_of_selected"]
             found["objective_gain"] = lower / loop["objective_of_random_sd"]
+        found["select_seconds"] = loop.get("seconds")
         return found
 
     each = [of(loop) for loop in loops[1:] or loops]

@@ -19,6 +19,8 @@ _HEADER = (
     *("Kept of start", "As default", "Between seeds", "Objective gain", "Class coverage"),
 )
 _NUMERIC = 1
+_CEA_HEADER = ("Text behind CEA", "Accuracy", "n", "minus no CEA")
+_ENSEMBLE_HEADER = ("Ensemble", "Accuracy", "sd over seeds", "Between seeds", "Objective gain", "Seconds a selection")
 
 
 def build(rows: pd.DataFrame, layout: Mapping[str, Any], ids: pd.DataFrame | None = None) -> Listing:
@@ -28,19 +30,70 @@ def build(rows: pd.DataFrame, layout: Mapping[str, Any], ids: pd.DataFrame | Non
     """
     found = contrasts.build(rows, layout, ids)
     places = dict.fromkeys(tuple(contrast.spec[key] for key in PLACE) for contrast in found)
-    groups = tuple(_group(place, found) for place in places)
+    groups = [group for place in places for group in _groups(place, found)]
     notes = tuple(_notes(found, layout))
-    return Listing(layout["title"], groups, notes, tuple(_record(contrast) for contrast in found))
+    return Listing(layout["title"], tuple(groups), notes, tuple(_record(contrast) for contrast in found))
+
+
+def _groups(place: tuple, found: Sequence[Contrast]) -> Iterator[Group]:
+    """Yield the readings of one place, then what is left of CEA and what the ensemble brings, where these were run."""
+    yield _group(place, found)
+    inside = [contrast for contrast in found if _place(contrast) == place and contrast.spec["root"] == "vecaf"]
+    inside = [contrast for contrast in inside if contrast.spec["base"][1] == "vecaf"]
+    without = next((contrast for contrast in inside if list(contrast.spec["changes"]) == ["cea"]), None)
+    text = [contrast for contrast in inside if _changes_only(contrast, "cea.", "captioner", "encoder")]
+    if without is not None and len(text) > 1:
+        lines = tuple(
+            (
+                "default" if contrast.is_base else contrast.label,
+                percent(contrast.values.values()),
+                f"{len(contrast.values)} of {contrast.planned}",
+                points(contrasts.against(contrast, without)),
+            )
+            for contrast in text
+        )
+        yield Group(f"What is left of CEA: {_heading(place, inside)}", _CEA_HEADER, lines, _NUMERIC)
+    ensemble = [contrast for contrast in inside if _changes_only(contrast, *_ENSEMBLE)]
+    if len(ensemble) > 1:
+        lines = tuple(_ensemble_line(contrast) for contrast in ensemble)
+        yield Group(f"What the ensemble brings: {_heading(place, inside)}", _ENSEMBLE_HEADER, lines, _NUMERIC)
+
+
+_ENSEMBLE = ("ods.ensemble", "ods.debias", "ods.iterations", "ods.until_convergence", "ods.learning_rate")
+
+
+def _changes_only(contrast: Contrast, *keys: str) -> bool:
+    """Say whether a method varies nothing but what begins with one of these keys."""
+    return all(key.startswith(keys) for key in contrast.spec["changes"])
+
+
+def _ensemble_line(contrast: Contrast) -> tuple[str, ...]:
+    sd = standard_deviation(100 * value for value in contrast.values.values())
+    return (
+        "default" if contrast.is_base else contrast.label,
+        percent(contrast.values.values()),
+        _fixed(sd, 2),
+        _fixed(contrast.between_seeds, 2),
+        _fixed(contrast.selection["objective_gain"], 1),
+        _fixed(contrast.selection["select_seconds"], 1),
+    )
+
+
+def _place(contrast: Contrast) -> tuple:
+    return tuple(contrast.spec[key] for key in PLACE)
 
 
 def _group(place: tuple, found: Sequence[Contrast]) -> Group:
-    inside = [contrast for contrast in found if tuple(contrast.spec[key] for key in PLACE) == place]
-    spec = inside[0].spec
-    heading = f"{spec['dataset_title']}, {ratio_title(spec['ratio'])}, {schedule_title(spec['schedule'])}"
+    inside = [contrast for contrast in found if _place(contrast) == place]
     bases = dict.fromkeys(tuple(contrast.spec["base"]) for contrast in inside)
     ordered = [contrast for base in bases for contrast in inside if tuple(contrast.spec["base"]) == base]
     ordered.sort(key=lambda contrast: list(bases).index(tuple(contrast.spec["base"])))
-    return Group(heading, _HEADER, tuple(_line(contrast) for contrast in ordered), _NUMERIC)
+    return Group(_heading(place, inside), _HEADER, tuple(_line(contrast) for contrast in ordered), _NUMERIC)
+
+
+def _heading(place: tuple, inside: Sequence[Contrast]) -> str:
+    title = inside[0].spec["dataset_title"]
+    return f"{title}, {ratio_title(place[PLACE.index('ratio')])}, {schedule_title(place[PLACE.index('schedule')])}"
 
 
 def _line(contrast: Contrast) -> tuple[str, ...]:
@@ -121,6 +174,11 @@ def _notes(found: Sequence[Contrast], layout: Mapping[str, Any]) -> Iterator[str
     yield (
         "Objective gain: how far the selected images, as centroids, lie below random sets in the method's own "
         "objective, in standard deviations of theirs. Class coverage: classes covered over what a random set covers."
+    )
+    yield (
+        "What is left of CEA: with the text of other images, without the class name, or with one-hot labels in place "
+        "of text, what remains of a gain is not language. One-hot labels of the whole pool are labels that no other "
+        "method reads."
     )
     missing = sum(len(contrast.values) < contrast.planned for contrast in found)
     if missing:
