@@ -262,6 +262,7 @@ class Study(Grid):
             ],
             "methods": {method: self.title(method) for method, _ in rows},
             "variants": self._variants_said(rows, columns),
+            "domains": {name: name for name in self.config.ood.corruptions},
             "backbones": {name: self._backbone_said(name) for name in dict.fromkeys(b for _, b, _ in columns)},
             "schedules": self._schedules_said(rows),
             "readings": self._readings_said(rows, columns),
@@ -277,9 +278,10 @@ class Study(Grid):
         return f"{spec.title} ({remark})" if remark else spec.title
 
     def _variants_said(self, rows: list[tuple[str, str]], columns: list[tuple[str, str, str]]) -> dict[str, Any]:
-        """Return of each method the one it varies (itself, if none), its target class and its text encoder.
+        """Return of each method the one it varies (itself, if none), its target class, its text encoder and its domain.
 
-        The encoder is None for a method without CEA, and where the exhibit's datasets differ in it.
+        The encoder is None for a method without CEA, and where the exhibit's datasets differ in it. domain: the prompt
+        that it is made for, by CEA or by style transfer; methods of one family differ in that alone.
         """
         said = {}
         for method in dict.fromkeys(method for method, _ in rows):
@@ -294,8 +296,18 @@ class Study(Grid):
                 "target_class": None if isinstance(spec.objective, str) else spec.objective.one_vs_all,
                 "encoder": encoder,
                 "encoder_title": None if encoder is None else self.config.encoders[encoder].title,
+                **self._family_said(method),
             }
         return said
+
+    def _family_said(self, method: str) -> dict[str, Any]:
+        """Return the domain that a method is made for, and its family: its name and title without that domain."""
+        spec = self.method(method)
+        domain = spec.prompt or (spec.stylize.prompt if spec.stylize else None)
+        family = method.removesuffix(f"_{domain}") if domain else method
+        known = family in self.config.methods
+        title = self.title(family) if known else spec.title.rpartition(",")[0] or spec.title
+        return {"domain": domain, "family": family, "family_title": title}
 
     def _backbone_said(self, name: str) -> dict[str, str]:
         spec = self.backbone(name)

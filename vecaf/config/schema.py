@@ -74,6 +74,9 @@ class Dataset(Part):
         default_factory=dict, description="parameters of selectors on this dataset, where a method leaves them open"
     )
     curve: Curve = Field(default_factory=Curve)
+    corrupted_root: str | None = Field(
+        None, description="a released ImageNet-C (CORRUPTION/SEVERITY/WNID/*); none: made from the test images"
+    )
 
 
 class BackboneSpec(Part):
@@ -178,6 +181,13 @@ class Exhibit(Part):
     )
 
 
+class OutOfDistribution(Part):
+    """What finetuned models are judged on beside their own test set: corrupted copies of it."""
+
+    corruptions: list[Literal["snow", "fog"]] = Field(["snow", "fog"], min_length=1)
+    severities: list[Annotated[int, Field(ge=1, le=5)]] = Field([1, 2, 3, 4, 5], min_length=1)
+
+
 class Threads(Part):
     """CPU threads of each step. Bit equality of results is promised at equal thread count."""
 
@@ -201,6 +211,7 @@ class Config(Part):
     threads: Threads = Field(default_factory=Threads)
     keep: Keep = Field(default_factory=Keep)
     training: Training = Field(default_factory=Training)
+    ood: OutOfDistribution = Field(default_factory=OutOfDistribution)
     prompts: dict[Name, str] = Field(default_factory=dict)
     datasets: dict[Name, Dataset]
     backbones: dict[Name, BackboneSpec]

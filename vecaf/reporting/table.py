@@ -62,7 +62,7 @@ class Table:
                 "row": " ".join(label for label in self.layout.rows[entry.row].labels if label),
                 "column": "; ".join(f"{column.group} {column.title}".strip() for column in columns),
                 **{key: entry.key.get(key, "") for key in KEYS},
-                "metric": self.layout.value,
+                "metric": self.layout.shown(entry.columns[0]),
                 "unit": "percent",
                 "mean": _number(entry.mean),
                 "se": _number(entry.se),
