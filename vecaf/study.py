@@ -262,7 +262,7 @@ class Study(Grid):
             ],
             "methods": {method: self.title(method) for method, _ in rows},
             "variants": self._variants_said(rows, columns),
-            "domains": {name: name for name in self.config.ood.corruptions},
+            "domains": list(self.config.ood.corruptions),
             "backbones": {name: self._backbone_said(name) for name in dict.fromkeys(b for _, b, _ in columns)},
             "schedules": self._schedules_said(rows),
             "readings": self._readings_said(rows, columns),

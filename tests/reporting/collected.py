@@ -16,7 +16,7 @@ def collected(study, exhibit, numbers):
     for cell in study.shown(exhibit):
         found = numbers(cell)
         found = {"top1": found, "mean_per_class": found} if isinstance(found, float) else found
-        row = dict.fromkeys((*COLUMNS, *VALUES, *SELECTION, "ids")) | vars(cell)
+        row = dict.fromkeys((*COLUMNS, *VALUES, *SELECTION, "ids", "snow", "fog")) | vars(cell)
         row |= {"status": "measured" if found else "not run"}
         rows.append(row | ({"origin": "run", "digest": study.digest(cell)} | found if found else {}))
     return pd.DataFrame(rows)

@@ -35,7 +35,7 @@ class Table:
     def to_csv_text(self) -> str:
         """Return one line per row and column (one for a cell that spans columns), accuracies in percent."""
         text = io.StringIO()
-        columns = (*CSV_MEASURED, *self.layout.beside, *CSV_COMPARED)
+        columns = (*CSV_MEASURED, *(_column(*item) for item in self.layout.beside.items()), *CSV_COMPARED)
         writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(self._lines())
@@ -70,7 +70,7 @@ class Table:
                 "n": entry.n,
                 "seeds": " ".join(str(seed) for seed in entry.seeds),
                 "planned": entry.planned,
-                **{name: _number(entry.beside.get(name)) for name in self.layout.beside},
+                **{_column(*item): _number(entry.beside.get(item[0])) for item in self.layout.beside.items()},
                 "paper": _number(printed and printed.value),
                 "paper_se": _number(printed and printed.stderr),
                 "paper_note": (printed and printed.note) or "",
@@ -94,6 +94,11 @@ def build(rows: pd.DataFrame, layout: Layout) -> Table:
     """
     found = entries(rows, layout)
     return Table(layout, tuple(found), tuple(groups(found, layout)), tuple(notes(rows, found, layout)))
+
+
+def _column(name: str, title: str) -> str:
+    """Return the CSV column of a number that stands beside: its name, or its title where each column has another."""
+    return title.lower().replace(" ", "_") if "{" in name else name
 
 
 def _number(value: float | None) -> str:

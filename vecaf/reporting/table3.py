@@ -20,7 +20,7 @@ def build(rows: pd.DataFrame, layout: Mapping[str, Any]) -> table.Table:
 
     rows: see ``table.build``, with a column for each domain (mean over its severities) and for each of its severities
     (``snow_3``). layout: as of ``table1.build``, with variants (method → its family, the domain that it is made for,
-    if any, and titles) and domains (domain → title). A line of the paper is a family; where its methods are made for a
+    if any, and titles) and domains, in order. A line of the paper is a family; where its methods are made for a
     domain, each stands in the column of its own. Below, these methods stand in all columns one by one, and with them
     the method that they vary, made for none. Source: Table 3 of the VeCAF paper.
     """
@@ -55,13 +55,13 @@ def layout_of(layout: Mapping[str, Any]) -> Layout:
     columns = [
         Column(
             group,
-            title,
+            domain,
             {},
             {"domain": domain},
             {_FAMILY + family: made.get(domain, "") for family, made in families.items()},
             value=domain,
         )
-        for domain, title in settings["domains"].items()
+        for domain in settings["domains"]
     ]
     nobody = {_FAMILY + family: "" for family in families}
     columns.append(Column(group, "clear", {}, {"domain": "clear"}, nobody, value="top1"))
