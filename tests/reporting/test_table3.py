@@ -82,7 +82,7 @@ def test_a_cell_that_was_not_judged_on_a_domain_has_not_run_there(paper):
 
 
 def test_percent_instead_of_fractions_is_refused(paper):
-    with pytest.raises(ArtifactError, match="snow is 40.0; it must be a fraction"):
+    with pytest.raises(ArtifactError, match=r"snow is 40\.0; it must be a fraction"):
         build(paper, lambda cell: {"top1": 0.5, "mean_per_class": 0.5, "snow": 40.0, "fog": 0.4})
 
 
