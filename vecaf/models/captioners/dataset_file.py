@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from vecaf import artifacts
-from vecaf.errors import DataError
+from vecaf.errors import DataError, first_line
 from vecaf.models.captioners import base
 from vecaf.seeds import keyed_uniform
 
@@ -128,8 +128,9 @@ def _read(path: Path) -> tuple[Pairs, list[str]]:
     except OSError as error:
         raise DataError(f"cannot read the captions file {path}: {error.strerror or error}") from error
     except Exception as error:  # parsers of three formats raise their own families
-        reason = str(error).strip().partition("\n")[0]
-        raise DataError(f"the captions file {path} is not a whole {path.suffix[1:]} file ({reason})") from error
+        raise DataError(
+            f"the captions file {path} is not a whole {path.suffix[1:]} file ({first_line(error)})"
+        ) from error
 
 
 def _table(path: Path) -> tuple[Pairs, list[str]]:
