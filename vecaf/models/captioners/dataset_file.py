@@ -60,6 +60,16 @@ class DatasetFile(base.Captioner):
         return [captions[int(draw * len(captions))] for captions, draw in zip(found, draws, strict=True)]
 
 
+def file_problem(file: str) -> str | None:
+    """Return why a file of captions cannot be read and what to do, or None where it is there; reads none of it."""
+    if Path(file).is_file():
+        return None
+    return (
+        f"{file} is no file: write the captions there, a table with the columns file (or id) and caption or a .json in "
+        "COCO's form, or name the file that holds them"
+    )
+
+
 def _match(
     path: Path, pairs: Pairs, twice: list[str], files: Sequence[str], elsewhere: Sequence[str]
 ) -> list[list[str]]:
