@@ -11,20 +11,19 @@ import huggingface_hub
 import numpy as np
 import pandas as pd
 import pytest
-import tokenizers
 import torch
 import transformers
+from tiny_language_models import LETTERS, MAKERS, WORDS
 
 from scripts import embed_text
 from vecaf import artifacts
 from vecaf.errors import ArtifactError, ConfigError, DataError
 from vecaf.models import text_encoders
-from vecaf.models.text_encoders import pretrained
+from vecaf.models.text_encoders import loading, pretrained
 
 FAMILIES = ["clip", "clip_new", "bert", "mt5", "gpt2", "distilbert", "roberta", "bart"]
 POOLING = {"clip": "projected_eos", "clip_new": "projected_eos", "mt5": "mean", "gpt2": "last", "bart": "mean"}
 LIMITS = {"clip": 77, "clip_new": 77, "bert": 512, "mt5": 512, "gpt2": 1024, "distilbert": 512, "roberta": 40}
-WORDS = ["a", "red", "cat", "dog", "on", "the", "sea", "picture", "of", "bright"]
 CAPTIONS = [
     "a red cat",
     "a picture of a dog on the bright red sea",
@@ -33,115 +32,6 @@ CAPTIONS = [
     "a dog on a cat on a dog on a cat",
     "cat",
 ]
-LETTERS = [chr(code) for code in range(ord("a"), ord("z") + 1)]
-
-
-# --- tiny models ----------------------------------------------------------------------------------------------------
-
-
-def save(folder, model, **tokenizer_config):
-    """Write a model whose weights are large enough for captions to differ, with the settings of its tokenizer."""
-    torch.manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.dim() > 1:
-                parameter.normal_(std=0.3)
-    model.save_pretrained(folder)
-    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer_config))
-
-
-def write_bpe(folder, tokens):
-    (folder / "vocab.json").write_text(json.dumps({token: number for number, token in enumerate(tokens)}))
-    (folder / "merges.txt").write_text("#version: 0.2\n")
-
-
-def write_wordpiece(folder):
-    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *LETTERS, *(f"##{letter}" for letter in LETTERS), *WORDS]
-    (folder / "vocab.txt").write_text("\n".join(dict.fromkeys(tokens)))
-
-
-def make_clip(folder, eos=2):
-    """The whole of CLIP; eos=2 is the configuration of OpenAI's checkpoints, whose end is found as the highest id."""
-    tokens = [*LETTERS, *(f"{letter}</w>" for letter in LETTERS), "<|startoftext|>", "<|endoftext|>"]
-    write_bpe(folder, tokens)
-    size = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    text = {**size, "vocab_size": len(tokens), "eos_token_id": eos, "bos_token_id": len(tokens) - 2, "pad_token_id": 1}
-    if eos == 2:  # as OpenAI's; others give the width of the projection for the whole model only
-        text["projection_dim"] = 12
-    vision = {**size, "image_size": 8, "patch_size": 4}
-    model = transformers.CLIPModel(transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=12))
-    special = {"bos_token": "<|startoftext|>", **dict.fromkeys(("eos_token", "unk_token", "pad_token"), tokens[-1])}
-    save(folder, model, tokenizer_class="CLIPTokenizer", model_max_length=77, **special)
-
-
-def make_bert(folder):
-    write_wordpiece(folder)
-    config = transformers.BertConfig(
-        vocab_size=100, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32
-    )
-    # As the released checkpoints: with the head of a masked language model and without a pooler.
-    save(folder, transformers.BertForMaskedLM(config), tokenizer_class="BertTokenizer", model_max_length=512)
-
-
-def make_distilbert(folder):
-    write_wordpiece(folder)
-    config = transformers.DistilBertConfig(vocab_size=100, dim=16, n_layers=2, n_heads=2, hidden_dim=32)
-    save(folder, transformers.DistilBertModel(config), tokenizer_class="DistilBertTokenizer")
-
-
-def make_mt5(folder):
-    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -3.0)]
-    pieces += [(f"▁{word}", -2.0 - number / 10) for number, word in enumerate(WORDS)]
-    tokenizer = tokenizers.Tokenizer(tokenizers.models.Unigram([*pieces, *((c, -9.0) for c in LETTERS[1:])], unk_id=2))
-    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
-    tokenizer.post_processor = tokenizers.processors.TemplateProcessing("$A </s>", special_tokens=[("</s>", 1)])
-    tokenizer.enable_padding()  # some checkpoints are saved so; it must not reach the encoder
-    tokenizer.save(str(folder / "tokenizer.json"))
-    save(folder, transformers.MT5ForConditionalGeneration(mt5_config()), tokenizer_class="T5Tokenizer", extra_ids=0)
-
-
-def mt5_config():
-    return transformers.MT5Config(vocab_size=60, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2)
-
-
-def byte_level(*special):
-    return [*special, *sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())]
-
-
-def make_gpt2(folder):
-    write_bpe(folder, tokens := [*byte_level(), "<|endoftext|>"])
-    config = transformers.GPT2Config(vocab_size=len(tokens), n_embd=16, n_layer=2, n_head=2)
-    save(folder, transformers.GPT2LMHeadModel(config), tokenizer_class="GPT2Tokenizer", model_max_length=1024)
-
-
-def make_roberta(folder):
-    write_bpe(folder, tokens := byte_level("<s>", "<pad>", "</s>", "<unk>", "<mask>"))
-    config = transformers.RobertaConfig(
-        vocab_size=len(tokens), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
-        max_position_embeddings=42,
-    )  # fmt: skip
-    save(folder, transformers.RobertaModel(config), tokenizer_class="RobertaTokenizer")
-
-
-def make_bart(folder):
-    write_bpe(folder, tokens := byte_level("<s>", "<pad>", "</s>", "<unk>", "<mask>"))
-    layers = {f"{side}_{what}": 2 for side in ("encoder", "decoder") for what in ("layers", "attention_heads")}
-    config = transformers.BartConfig(
-        vocab_size=len(tokens), d_model=16, encoder_ffn_dim=32, decoder_ffn_dim=32, **layers
-    )
-    save(folder, transformers.BartModel(config), tokenizer_class="BartTokenizer")
-
-
-MAKERS = {
-    "clip": make_clip,
-    "clip_new": functools.partial(make_clip, eos=53),
-    "bert": make_bert,
-    "mt5": make_mt5,
-    "gpt2": make_gpt2,
-    "distilbert": make_distilbert,
-    "roberta": make_roberta,
-    "bart": make_bart,
-}
 
 
 @pytest.fixture(scope="session")
@@ -397,119 +287,21 @@ def test_on_a_gpu(saved, family):
 # --- what is said when it cannot work -------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    """An empty cache of the hub and no network; returns the cache's folder and the attempts to reach the hub."""
-    attempts = []
-
-    def unreachable(self, name, **_):
-        attempts.append(name)
-        raise ConnectionError("Name or service not known\nmore lines")
-
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", unreachable)
-    return tmp_path / "hub", attempts
-
-
-def cache(hub_folder, name, source, *, commit="0123abc", ref="main", skip=()):
-    """Lay a model out as the hub's client caches it."""
-    home = hub_folder / f"models--{name.replace('/', '--')}"
-    (home / "refs").mkdir(parents=True, exist_ok=True)
-    (home / "refs" / ref).write_text(commit)
-    snapshot = home / "snapshots" / commit
-    snapshot.mkdir(parents=True)
-    for file in source.iterdir():
-        if file.name not in skip:
-            shutil.copy(file, snapshot)
-    return snapshot
-
-
-def test_missing_weights_are_one_sentence_with_the_command_that_fetches_them(hub):
-    with pytest.raises(ArtifactError) as caught:
-        build("openai/clip-vit-large-patch14").encode(["a cat"])
-    assert str(caught.value) == (
-        "the weights of the text encoder openai/clip-vit-large-patch14 are not in the Hugging Face cache and cannot be "
-        'downloaded here (Name or service not known). Fetch them once where there is a network: python -c "from '
-        "huggingface_hub import snapshot_download; snapshot_download('openai/clip-vit-large-patch14', "
-        "allow_patterns=['*.json', '*.txt', '*.model', 'model*.safetensors', 'pytorch_model*.bin'])\" (cached under "
-        "HF_HOME), or name a local folder as the encoder's `model`."
-    )
-    assert hub[1] == ["openai/clip-vit-large-patch14"]  # asked once, not again and again
-    with pytest.raises(ArtifactError, match=r"snapshot_download\('a/b', revision='v2', allow"):
-        build("a/b", revision="v2").encode(["a cat"])
-
-
-def test_with_hub_access_off_the_hub_is_not_asked(tmp_path, monkeypatch):
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+def test_a_model_of_the_hub_comes_from_the_cache_by_its_revision(saved, tmp_path, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    huggingface_hub.close_session()  # the client reads the switch when a session opens
-    with pytest.raises(ArtifactError, match=r"cannot be downloaded here \(.*offline mode is enabled"):
-        build("google/mt5-large").encode(["a cat"])
-    monkeypatch.undo()
-    huggingface_hub.close_session()
-
-
-def test_a_cached_model_is_used_without_asking_the_hub(hub, saved):
-    folder, attempts = hub
-    cache(folder, "someone/tiny-gpt2", saved("gpt2"))
-    cache(folder, "someone/tiny-gpt2", saved("bert"), commit="4567def", ref="v2")
-    encoder = build("someone/tiny-gpt2")
+    home = tmp_path / "models--someone--tiny"
+    for family, commit, ref in (("gpt2", "0123abc", "main"), ("bert", "4567def", "v2")):
+        shutil.copytree(saved(family), home / "snapshots" / commit)
+        (home / "refs").mkdir(exist_ok=True)
+        (home / "refs" / ref).write_text(commit)
+    encoder = build("someone/tiny")
     assert np.array_equal(encoder.encode(CAPTIONS), build(saved("gpt2")).encode(CAPTIONS))
     assert encoder.facts()["commit"] == "0123abc"
-    other = build("someone/tiny-gpt2", revision="v2")
+    other = build("someone/tiny", revision="v2")
     assert np.array_equal(other.encode(CAPTIONS), build(saved("bert")).encode(CAPTIONS))
-    assert not attempts
-
-
-def test_a_cache_that_lacks_a_file_is_completed_or_said_to_be_missing(hub, saved, monkeypatch):
-    folder, attempts = hub
-    snapshot = cache(folder, "someone/tiny-bert", saved("bert"), skip={"vocab.txt"})
-    with pytest.raises(ArtifactError, match="the weights of the text encoder someone/tiny-bert are not in"):
-        build("someone/tiny-bert").encode(CAPTIONS)
-    assert attempts == ["someone/tiny-bert"]
-
-    names = ["config.json", "vocab.txt", "model.safetensors", "pytorch_model.bin", "flax_model.msgpack", "onnx/a.json"]
-    asked = []
-    local = huggingface_hub.snapshot_download
-
-    def download(name, allow_patterns=(), **more):
-        if more.get("local_files_only"):
-            return local(name, **more)
-        asked.extend(allow_patterns)
-        shutil.copy(saved("bert") / "vocab.txt", snapshot)
-        return str(snapshot)
-
-    class Info:
-        siblings = tuple(huggingface_hub.hf_api.RepoSibling(rfilename=name) for name in names)
-
-    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda self, name, **_: Info)
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    assert build("someone/tiny-bert").encode(CAPTIONS).shape == (6, 16)
-    assert asked == ["config.json", "vocab.txt", "model.safetensors"]
-
-
-@pytest.mark.parametrize(
-    ("gone", "said"),
-    [
-        (["config.json"], r"the folder has no configuration \(config.json\)"),
-        (["model.safetensors"], r"the folder has no weights \(model.safetensors\); write model and tokenizer there"),
-        (["vocab.txt", "tokenizer.json"], "the folder has no tokenizer"),
-        (["model.safetensors", "vocab.txt", "tokenizer.json"], "no weights .* and no tokenizer"),
-    ],
-)
-def test_a_folder_that_lacks_a_part_is_told_so(saved, tmp_path, gone, said):
-    shutil.copytree(saved("bert"), tmp_path / "part")
-    for name in gone:
-        (tmp_path / "part" / name).unlink(missing_ok=True)
-    with pytest.raises(ArtifactError, match=said):
-        build(tmp_path / "part").encode(CAPTIONS)
-
-
-def test_names_that_are_neither_folder_nor_repository(hub):
-    for name in ("./models/none", "/no/such/folder", "a/b/c"):
-        with pytest.raises(ArtifactError, match="there is no such folder, and it is no name on the Hugging Face hub"):
-            build(name).encode(CAPTIONS)
-    assert not hub[1]
+    with pytest.raises(ArtifactError, match=r"the text encoder someone/none cannot be loaded: .*; fetch it once where"):
+        build("someone/none").encode(CAPTIONS)
 
 
 def rewritten(source, target, **changes):
@@ -621,6 +413,6 @@ def test_mt5_as_it_is_released_with_a_sentencepiece_file(released_mt5, saved):
 
 
 def test_without_sentencepiece_the_packages_are_named(released_mt5, monkeypatch):
-    monkeypatch.setattr(pretrained, "_importable", lambda package: False)
+    monkeypatch.setattr(loading, "_importable", lambda package: False)
     with pytest.raises(ConfigError, match="python -m pip install sentencepiece protobuf"):
         build(released_mt5).encode(CAPTIONS)

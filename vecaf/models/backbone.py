@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from vecaf import artifacts
-from vecaf.errors import ArtifactError, ConfigError, TrainingError
+from vecaf.errors import ArtifactError, ConfigError, TrainingError, first_line
 from vecaf.models import loss_prediction
 
 State = dict[str, Tensor]
@@ -114,9 +114,9 @@ def build(
 
     spec: ``timm`` (name), ``width``, and optionally ``args`` of timm.create_model. num_classes: 0 for no head. state:
     weights under timm's names, with the heads or without; without them (or without a state) the heads, or everything,
-    are drawn from ``seed``. drop_path: stochastic depth while training. loss_head: hidden width of a head that predicts
-    losses, None for no such head. Raises ConfigError for an unknown model, arguments it does not take or another width
-    than the spec's, TrainingError for weights that do not fit.
+    are drawn from ``seed``. drop_path: stochastic depth while training, 0 for none, whatever timm's default is.
+    loss_head: hidden width of a head that predicts losses, None for no such head. Raises ConfigError for an unknown
+    model, arguments it does not take or another width than the spec's, TrainingError for weights that do not fit.
     """
     model = Backbone(_create(spec, num_classes, input_size, drop_path, seed), spec["timm"])
     if model.width != spec["width"]:
@@ -141,10 +141,15 @@ def _create(spec: Mapping[str, Any], num_classes: int, input_size: int, drop_pat
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            return _timm_model(name, num_classes, input_size, args)
+            model = _timm_model(name, num_classes, input_size, args)
         except (TypeError, RuntimeError, ValueError, AssertionError) as error:
             given = f" with args {args}" if args else ""
             raise ConfigError(f"backbone {name} cannot be built for {input_size} px{given}: {error}") from error
+    if "drop_path_rate" not in args:  # timm gives Swin 0.1 of its own accord, where a recipe may ask for none
+        for module in model.modules():
+            if isinstance(module, timm.layers.DropPath):
+                module.drop_prob = 0.0
+    return model
 
 
 def _arguments(spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -207,11 +212,10 @@ def _download(model: Backbone, spec: Mapping[str, Any], input_size: int) -> dict
     try:
         loaded = _timm_model(name, 0, input_size, _arguments(spec), pretrained=True)
     except Exception as error:  # hub, network, cache and tag errors have no common type
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise ArtifactError(
-            f"cannot get timm's weights of {name} ({reason}). Fetch them once where there is a network: python -c "
-            f"\"import timm; timm.create_model('{name}', pretrained=True)\" (cached under HF_HOME), or name a "
-            ".safetensors file as the backbone's `weights`."
+            f"cannot get timm's weights of {name} ({first_line(error)}). Fetch them once where there is a network: "
+            f"python -c \"import timm; timm.create_model('{name}', pretrained=True)\" (cached under HF_HOME), or name "
+            "a .safetensors file as the backbone's `weights`."
         ) from error
     model.load_state_dict(loaded.state_dict())
     cfg = loaded.pretrained_cfg
