@@ -18,7 +18,7 @@ def main() -> int:
         print("Nothing to do: the demo is complete and up to date.")
         where()
         return 0
-    print("Running the study in miniature on the embedded digits (about four minutes on two cores).", flush=True)
+    print("Running the study in miniature on the embedded digits (about six minutes on two cores).", flush=True)
     start = time.time()
     code = run(command)
     if code:
@@ -51,10 +51,11 @@ def run(command: list[str]) -> int:
 
 
 def where() -> None:
+    tables, figures = (sorted(path.name for path in RESULTS.glob(place)) for place in ("tables/*.md", "figures/*.png"))
     cells = sorted(RESULTS.glob("cells/*/*/*/*/*/*/metrics.json"))
     print(f"""
-tables   {RESULTS.relative_to(ROOT)}/tables/table1.md, extensions.md  (.csv, .tex beside them)
-figures  none yet: no figure has an implementation so far
+tables   {RESULTS.relative_to(ROOT)}/tables/: {", ".join(tables)}  (.csv, .tex beside them)
+figures  {RESULTS.relative_to(ROOT)}/figures/: {", ".join(figures)}  (.pdf, .csv beside them)
 metrics  {RESULTS.relative_to(ROOT)}/metrics/table1.parquet; {len(cells)} cells, for example
          {cells[0].relative_to(ROOT) if cells else "none yet"}
 logs     {RESULTS.relative_to(ROOT)}/logs/, and snakemake's own in {RESULTS.relative_to(ROOT)}/snakemake.log

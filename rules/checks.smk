@@ -7,23 +7,29 @@ from snakemake.logging import logger
 from vecaf.data.sources import root_problem
 
 # Exhibits with an implementation; the others are named in the notice below.
-REPORTED = {"table1", "table2", "table5", "table6", "table7", "extensions"}
+REPORTED = {
+    *("table1", "table2", "table5", "table6", "table7", "extensions"),
+    *("readings", "tuning", "deviations", "specification_curve"),
+}
+
+
+ENDINGS = {"table": ("csv", "md", "tex"), "figure": ("png", "pdf", "csv")}
 
 
 def made(kind, of_the_paper=False):
     """Return the files of every exhibit of a kind that can be made today, or of those that the paper has too."""
-    endings = {"table": ("csv", "md", "tex"), "figure": ("png", "pdf", "csv")}[kind]
     names = [name for name in study.exhibits(kind) if name in REPORTED]
     if of_the_paper:
         names = [name for name in names if name.startswith(kind)]
-    return [f"{root}/{kind}s/{name}.{ending}" for name in names for ending in endings]
+    return [f"{root}/{kind}s/{name}.{ending}" for name in names for ending in ENDINGS[kind]]
 
 
-def table_files(exhibit):
-    """Return the files of a table; refuse one that this configuration does not show with a sentence."""
-    if exhibit not in study.exhibits("table"):
-        raise WorkflowError(f"this configuration shows no {exhibit}; it has: {', '.join(study.exhibits('table'))}")
-    return multiext(f"{root}/tables/{exhibit}", ".csv", ".md", ".tex")
+def exhibit_files(exhibit):
+    """Return the files of a table or figure; refuse one that this configuration does not show with a sentence."""
+    if exhibit not in study.exhibits():
+        raise WorkflowError(f"this configuration shows no {exhibit}; it has: {', '.join(study.exhibits())}")
+    kind = study.config.exhibits[exhibit].kind
+    return [f"{root}/{kind}s/{exhibit}.{ending}" for ending in ENDINGS[kind]]
 
 
 def table_code(exhibit):
@@ -31,6 +37,13 @@ def table_code(exhibit):
     if exhibit not in REPORTED:
         raise WorkflowError(f"{exhibit} has no implementation yet; these have: {', '.join(sorted(REPORTED))}")
     return code_digest("scripts/table.py", f"vecaf/reporting/{exhibit}.py")
+
+
+def figure_code(exhibit):
+    """Return the digest of what draws a figure; refuse one that has no implementation with a sentence."""
+    if exhibit not in REPORTED:
+        raise WorkflowError(f"{exhibit} has no implementation yet; these have: {', '.join(sorted(REPORTED))}")
+    return code_digest("scripts/figure.py", f"vecaf/reporting/{exhibit}.py")
 
 
 def notice():

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from functools import cache
 
+from vecaf import readings
 from vecaf.models import captioners
 
 
@@ -31,7 +32,7 @@ def shards_of(wildcards, ending):
 
 def text_file(cell):
     return TEXT.format(
-        dataset=cell.dataset,
+        dataset=study.captioned(cell.dataset),
         captioner=study.captioner(cell.dataset, cell.method),
         encoder=study.encoder(cell.dataset, cell.method),
         prompt=study.prompt(cell.method),
@@ -179,6 +180,34 @@ def augmentations(wildcards):
         first = in_cell(AUGMENTED, cell, augmentation=study.first_augmentation(cell))
         records.append(first.removesuffix(".npy") + ".json")
     return records
+
+
+# Exhibits that show what one choice changes, and those that also compare the ids themselves.
+CONTRASTED = ("readings", "tuning", "deviations", "specification_curve")
+COMPARING_IDS = ("readings", "tuning")
+
+
+def layout_of(exhibit):
+    """Return what the script of an exhibit is told beside its rows."""
+    if exhibit not in CONTRASTED:
+        return study.layout(exhibit)
+    spec = study.config.exhibits[exhibit]
+    told = {"exhibit": exhibit, "title": spec.title, "notes": spec.notes, "config_digest": study.digests[exhibit]}
+    return told | {"contrasts": readings.contrasts(study, exhibit), "choices": readings.defaults(study, exhibit)}
+
+
+def exhibit_inputs(exhibit):
+    inputs = {"rows": f"{root}/metrics/{exhibit}.parquet"}
+    if exhibit in COMPARING_IDS:
+        inputs["ids"] = f"{root}/ids/{exhibit}.parquet"
+    return inputs
+
+
+def selected_in(exhibit):
+    """Return the file of every selection behind an exhibit, each once however many cells share it."""
+    cells = [(cell, study.loops(cell.method, cell.schedule)) for cell in study.runnable(exhibit)]
+    folders = {selection_folder(cell, loop) for cell, loops in cells for loop in range(1, loops + 1)}
+    return [folder + "selection.parquet" for folder in sorted(folders)]
 
 
 def metrics_of(exhibit):

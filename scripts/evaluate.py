@@ -118,7 +118,7 @@ def provenance(args, records: dict, evaluation: Stage) -> dict:
         stages[f"loop{loop}/select"] = selected["stage"]
         # A training step is counted as three forward passes: forward, and twice that backward.
         stages[f"loop{loop}/finetune"] = trained["stage"] | {"macs": 3 * macs * drawn}
-        ids[f"loop{loop}"] = trained["ids_hash"]
+        ids[f"loop{loop}"] = selected["ids_hash"]
         if loop in records["augment"]:
             stages[f"loop{loop}/augment"] = records["augment"][loop]["stage"]
         if loop in records["score"]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from vecaf import artifacts, command
-from vecaf.reporting.metrics import VALUES, check_metrics, table_row
+from vecaf.reporting.metrics import SELECTION, VALUES, check_metrics, table_row
 
 
 def main(argv: list[str]) -> str:
@@ -31,7 +31,8 @@ def row(folder: Path, cell: str, digest: str | None, status: str | None, reason:
         "seed": int(seed.removeprefix("seed")),
         "status": status or "not run",
         "reason": reason,
-        **dict.fromkeys(VALUES),
+        **dict.fromkeys((*VALUES, *SELECTION)),
+        "ids": None,
         "origin": None,
         "digest": None,
     }

@@ -7,7 +7,7 @@ from vecaf.data import pool, sources
 
 
 def main(argv: list[str]) -> str:
-    parser = command.parser(__doc__, "dataset, source, split_rule, pool_size, seeds")
+    parser = command.parser(__doc__, "dataset, source, split_rule, pool_size, judged_on, seeds")
     parser.add_argument("--root", required=True, help="folder of the images; `none` for embedded ones")
     parser.add_argument("--index", type=Path, required=True, help="output: Parquet table of ids, files and labels")
     parser.add_argument(
@@ -22,6 +22,8 @@ def main(argv: list[str]) -> str:
     index, images, meta = pool.build_pool(
         source, dataset=params["dataset"], tuning_seed=seeds["tuning"], pool_size=params["pool_size"]
     )
+    if params["judged_on"] == "tuning":
+        index, images, meta = pool.judged_on_tuning(index, images, meta)
     artifacts.write_array(args.images, images)
     artifacts.write_table(args.index, index)
     artifacts.write_json(args.meta, meta)

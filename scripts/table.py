@@ -9,17 +9,18 @@ from vecaf import artifacts, command
 def main(argv: list[str]) -> str:
     parser = command.parser(__doc__, "the exhibit's layout: rows, columns, titles, readings, notes")
     parser.add_argument("--rows", type=Path, required=True, help="tidy metrics of the exhibit's cells")
+    parser.add_argument("--ids", type=Path, help="ids that the exhibit's cells selected")
     for name in ("csv", "md", "tex"):
         parser.add_argument(f"--{name}", type=Path, required=True, help="output")
     args = parser.parse_args(argv)
 
     exhibit = importlib.import_module(f"vecaf.reporting.{args.params['exhibit']}")
-    table = exhibit.build(artifacts.read_table(args.rows), args.params)
+    more = {"ids": artifacts.read_table(args.ids)} if args.ids else {}
+    table = exhibit.build(artifacts.read_table(args.rows), args.params, **more)
     artifacts.write_text(args.csv, table.to_csv_text())
     artifacts.write_text(args.md, table.to_markdown())
     artifacts.write_text(args.tex, table.to_latex())
-    measured = sum(entry.mean is not None for entry in table.entries)
-    return f"{args.params['exhibit']}: {measured} of {len(table.entries)} entries measured"
+    return f"{args.params['exhibit']}: {table.summary()}"
 
 
 if __name__ == "__main__":

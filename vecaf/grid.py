@@ -89,6 +89,22 @@ class Grid:
     def dataset(self, name: str) -> Dataset:
         return self.config.datasets[name]
 
+    def origin(self, name: str) -> str:
+        """Return the dataset that a variant (``extends``) goes back to: seeds hash it, so that variants are paired."""
+        while (base := self.dataset(name).extends) is not None:
+            name = base
+        return name
+
+    def captioned(self, name: str) -> str:
+        """Return the dataset whose captions a dataset reads: its origin's, if that has the same pool of images."""
+
+        def pool(dataset: str) -> tuple:
+            spec = self.dataset(dataset)
+            return spec.source, spec.root, spec.split_rule, spec.judged_on
+
+        origin = self.origin(name)
+        return origin if pool(origin) == pool(name) else name
+
     def backbone(self, name: str) -> BackboneSpec:
         return self.config.backbones[name]
 
@@ -172,8 +188,14 @@ class Grid:
         return objective if isinstance(objective, str) else f"{objective.one_vs_all}_{objective.form}"
 
     def objective_params(self, method: str) -> Any:
+        """Return the objective that losses are scored by."""
         objective = self.method(method).objective
-        return objective if isinstance(objective, str) else objective.model_dump()
+        return objective if isinstance(objective, str) else objective.model_dump(exclude={"in_finetune"})
+
+    def trained_objective(self, method: str) -> Any:
+        """Return the objective that finetuning minimises: the scored one, unless that is for selection alone."""
+        objective = self.method(method).objective
+        return self.objective_params(method) if isinstance(objective, str) or objective.in_finetune else "multiclass"
 
     def augments_pool(self, method: str, loop: int) -> bool:
         """Say whether CEA shifts the whole pool before the selection of this loop."""

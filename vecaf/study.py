@@ -33,7 +33,8 @@ class Study(Grid):
             "source": spec.source,
             "split_rule": spec.split_rule,
             "pool_size": spec.pool_size,
-            "seeds": {name: seeds.stream(name, dataset=dataset) for name in ("split", "tuning")},
+            "judged_on": spec.judged_on,
+            "seeds": {name: seeds.stream(name, dataset=self.origin(dataset)) for name in ("split", "tuning")},
         }
 
     def caption_params(self, dataset: str, captioner: str) -> dict[str, Any]:
@@ -41,7 +42,7 @@ class Study(Grid):
         spec = self.config.captioners[captioner]
         aside = captioners.get(spec.kind).aside
         params = {key: value for key, value in self._captioner(captioner).items() if key not in aside}
-        return {"kind": spec.kind, **params, "seed": seeds.stream("captions", dataset=dataset)}
+        return {"kind": spec.kind, **params, "seed": seeds.stream("captions", dataset=self.origin(dataset))}
 
     def caption_aside(self, captioner: str) -> dict[str, Any]:
         """Return the parameters of a captioner that change no caption: where a file lies, images per forward pass."""
@@ -56,7 +57,12 @@ class Study(Grid):
     def text_params(self, dataset: str, encoder: str, prompt: str) -> dict[str, Any]:
         spec = self.config.encoders[encoder]
         suffix = None if prompt == NO_PROMPT else self.config.prompts[prompt]
-        return {"kind": spec.kind, **spec.params, "prompt": suffix, "seed": seeds.stream("text", dataset=dataset)}
+        return {
+            "kind": spec.kind,
+            **spec.params,
+            "prompt": suffix,
+            "seed": seeds.stream("text", dataset=self.origin(dataset)),
+        }
 
     def backbone_params(self, dataset: str, backbone: str) -> dict[str, Any]:
         spec = self.backbone(backbone).model_dump(exclude_none=True)
@@ -64,7 +70,7 @@ class Study(Grid):
         params = {"backbone": chosen, "input_size": self.dataset(dataset).input_size}
         if spec["weights"] == "self_supervised":
             params["pretraining"] = self.backbone(backbone).pretraining.model_dump()
-            params["seed"] = seeds.stream("pretrain", dataset=dataset, backbone=backbone)
+            params["seed"] = seeds.stream("pretrain", dataset=self.origin(dataset), backbone=backbone)
         return params
 
     def reading_params(self, dataset: str, backbone: str) -> dict[str, Any]:
@@ -85,12 +91,12 @@ class Study(Grid):
         return params
 
     def head_params(self, dataset: str, backbone: str, head: str, objective: Any, seed: int) -> dict[str, Any]:
-        stream = seeds.stream("head", seed=seed, dataset=dataset, backbone=backbone)
+        stream = seeds.stream("head", seed=seed, dataset=self.origin(dataset), backbone=backbone)
         return {"head": head, "objective": objective, "seed": stream}
 
     def augment_params(self, cell: Cell) -> dict[str, Any]:
         readings = self.method(cell.method).cea
-        seed = seeds.stream("projection", dataset=cell.dataset, backbone=cell.backbone)
+        seed = seeds.stream("projection", dataset=self.origin(cell.dataset), backbone=cell.backbone)
         return {"cea": readings.model_dump(), "seed": seed}
 
     def selection_params(self, cell: Cell, loop: int, ratio: str | None = None) -> dict[str, Any]:
@@ -98,7 +104,7 @@ class Study(Grid):
         ratio = ratio or self.ratio(cell, loop)
         name = self.selector(cell.method, cell.schedule, loop)
         params = self.selector_params(cell.method, name, cell.dataset)
-        where = {"seed": cell.seed, "dataset": cell.dataset}
+        where = {"seed": cell.seed, "dataset": self.origin(cell.dataset)}
         return {
             "selector": name,
             "params": {key: value for key, value in params.items() if key != "loss_head"},  # finetuning's
@@ -134,29 +140,34 @@ class Study(Grid):
 
     def finetune_params(self, cell: Cell, loop: int) -> dict[str, Any]:
         curve = self.dataset(cell.dataset).curve.model_dump()
+        origin = self.origin(cell.dataset)
         start, stop = self.batches(cell.dataset, cell.method, cell.schedule)[loop - 1]
         params = self.reading_params(cell.dataset, cell.backbone)
         params.pop("dtype")
         params |= {
             "training": self.training(cell.dataset, cell.method),
-            "objective": self.objective_params(cell.method),
+            "objective": self.trained_objective(cell.method),
             "accumulate": self.method(cell.method).accumulate,
             "start": start,
             "stop": stop,
             "total": self.budget(cell.dataset, cell.method),
             "curve": curve,
             "seeds": {
-                "batches": seeds.stream("batches", seed=cell.seed, dataset=cell.dataset, loop=loop),
-                "augmentation": seeds.stream("augmentation", seed=cell.seed, dataset=cell.dataset, loop=loop),
-                "probe": seeds.stream("probe", dataset=cell.dataset),
-                "curve": seeds.stream("curve", dataset=cell.dataset),
+                "batches": seeds.stream("batches", seed=cell.seed, dataset=origin, loop=loop),
+                "augmentation": seeds.stream(
+                    "augmentation", seed=cell.seed, dataset=self.origin(cell.dataset), loop=loop
+                ),
+                "probe": seeds.stream("probe", dataset=origin),
+                "curve": seeds.stream("curve", dataset=origin),
             },
         }
         if self.augments_training(cell.method):
             params["cea"] = self.augment_params(cell)
         if (options := self.loss_head(cell.method, cell.dataset)) is not None:
             params["loss_head"] = options
-            stream = seeds.stream("loss_head", seed=cell.seed, dataset=cell.dataset, backbone=cell.backbone)
+            stream = seeds.stream(
+                "loss_head", seed=cell.seed, dataset=self.origin(cell.dataset), backbone=cell.backbone
+            )
             params["seeds"]["loss_head"] = stream if options["carry"] else seeds.derive(stream, loop)
         return params
 
@@ -208,7 +219,8 @@ class Study(Grid):
         flat = {f"{name}.{key}": value for key, value in params.items()}
         if spec.cea is not None:
             flat |= {f"cea.{key}": value for key, value in spec.cea.model_dump().items()}
-        flat["objective"] = self.objective_params(method)
+        objective = spec.objective
+        flat["objective"] = objective if isinstance(objective, str) else objective.model_dump()
         flat["loop.accumulate"] = spec.accumulate
         return flat
 
@@ -250,6 +262,7 @@ class Study(Grid):
             ],
             "methods": {method: self.title(method) for method, _ in rows},
             "variants": self._variants_said(rows, columns),
+            "domains": list(self.config.ood.corruptions),
             "backbones": {name: self._backbone_said(name) for name in dict.fromkeys(b for _, b, _ in columns)},
             "schedules": self._schedules_said(rows),
             "readings": self._readings_said(rows, columns),
@@ -265,9 +278,10 @@ class Study(Grid):
         return f"{spec.title} ({remark})" if remark else spec.title
 
     def _variants_said(self, rows: list[tuple[str, str]], columns: list[tuple[str, str, str]]) -> dict[str, Any]:
-        """Return of each method the one it varies (itself, if none), its target class and its text encoder.
+        """Return of each method the one it varies (itself, if none), its target class, its text encoder and its domain.
 
-        The encoder is None for a method without CEA, and where the exhibit's datasets differ in it.
+        The encoder is None for a method without CEA, and where the exhibit's datasets differ in it. domain: the prompt
+        that it is made for, by CEA or by style transfer; methods of one family differ in that alone.
         """
         said = {}
         for method in dict.fromkeys(method for method, _ in rows):
@@ -282,8 +296,18 @@ class Study(Grid):
                 "target_class": None if isinstance(spec.objective, str) else spec.objective.one_vs_all,
                 "encoder": encoder,
                 "encoder_title": None if encoder is None else self.config.encoders[encoder].title,
+                **self._family_said(method),
             }
         return said
+
+    def _family_said(self, method: str) -> dict[str, Any]:
+        """Return the domain that a method is made for, and its family: its name and title without that domain."""
+        spec = self.method(method)
+        domain = spec.prompt or (spec.stylize.prompt if spec.stylize else None)
+        family = method.removesuffix(f"_{domain}") if domain else method
+        known = family in self.config.methods
+        title = self.title(family) if known else spec.title.rpartition(",")[0] or spec.title
+        return {"domain": domain, "family": family, "family_title": title}
 
     def _backbone_said(self, name: str) -> dict[str, str]:
         spec = self.backbone(name)

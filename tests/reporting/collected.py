@@ -7,7 +7,7 @@ import pandas as pd
 
 from vecaf.artifacts import canonical
 from vecaf.reporting.entries import COLUMNS
-from vecaf.reporting.metrics import VALUES
+from vecaf.reporting.metrics import SELECTION, VALUES
 
 
 def collected(study, exhibit, numbers):
@@ -16,7 +16,8 @@ def collected(study, exhibit, numbers):
     for cell in study.shown(exhibit):
         found = numbers(cell)
         found = {"top1": found, "mean_per_class": found} if isinstance(found, float) else found
-        row = dict.fromkeys((*COLUMNS, *VALUES)) | vars(cell) | {"status": "measured" if found else "not run"}
+        row = dict.fromkeys((*COLUMNS, *VALUES, *SELECTION, "ids", "snow", "fog")) | vars(cell)
+        row |= {"status": "measured" if found else "not run"}
         rows.append(row | ({"origin": "run", "digest": study.digest(cell)} | found if found else {}))
     return pd.DataFrame(rows)
 

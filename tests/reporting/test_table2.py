@@ -71,7 +71,7 @@ def test_notes_say_what_the_numbers_are_and_why(whole):
     assert (
         text.index("Readings of ActiveFT:") < text.index("Readings of Top-K loss:") < text.index("Readings of VeCAF:")
     )
-    assert text.count("objective = {form: logsumexp, one_vs_all: the column's class}") == 3
+    assert text.count("objective = {form: logsumexp, in_finetune: true, one_vs_all: the column's class}") == 3
 
 
 def test_what_the_notes_say_of_the_printed_values_is_arithmetic():

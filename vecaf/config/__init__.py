@@ -30,6 +30,8 @@ def load(raw: dict[str, Any]) -> Config:
     for section in ("datasets", "methods"):
         if isinstance(data.get(section), dict):
             data[section] = extend(data[section], section, problems)
+    if isinstance(data.get("shows"), list) and isinstance(data.get("exhibits"), dict):
+        data["exhibits"] = _shown(data["shows"], data["exhibits"], problems)
     try:
         config = Config.model_validate(data)
     except ValidationError as error:
@@ -41,6 +43,13 @@ def load(raw: dict[str, Any]) -> Config:
     if problems:
         raise ConfigError(_list(dict.fromkeys(problems)))
     return config
+
+
+def _shown(names: list[Any], exhibits: dict[str, Any], problems: list[str]) -> dict[str, Any]:
+    """Return the exhibits that a study shows; report names that none has."""
+    defined = ", ".join(exhibits) or "none defined"
+    problems += [f"shows: {name!r} is not one of {defined}" for name in names if name not in exhibits]
+    return {name: exhibit for name, exhibit in exhibits.items() if name in names}
 
 
 def _list(problems) -> str:

@@ -52,6 +52,11 @@ class Dataset(Part):
     pool_size: int | None = Field(
         None, ge=1, description="N, checked when the pool is indexed; allows K to be checked early"
     )
+    judged_on: Literal["test", "tuning"] = Field(
+        "test",
+        description="`tuning`: select and train on nine tenths of the pool and judge on its tuning split, to choose "
+        "values; what is reported is judged on the test set",
+    )
     batches: int = Field(ge=1, description="finetuning budget of a cell, in batches, over all loops")
     seeds: Seeds
     backbone: str = Field(description="the backbone of this dataset where an exhibit names none")
@@ -69,6 +74,9 @@ class Dataset(Part):
         default_factory=dict, description="parameters of selectors on this dataset, where a method leaves them open"
     )
     curve: Curve = Field(default_factory=Curve)
+    corrupted_root: str | None = Field(
+        None, description="a released ImageNet-C (CORRUPTION/SEVERITY/WNID/*); none: made from the test images"
+    )
 
 
 class BackboneSpec(Part):
@@ -107,6 +115,7 @@ class Turn(Part):
 
 class OneVsAll(Part):
     one_vs_all: str = Field(description="target class, by name")
+    in_finetune: bool = Field(True, description="false: one class against all others in scoring alone")
     form: Literal["logsumexp", "sum"] = Field(
         "logsumexp", description="of the other classes' logits; `sum` as released"
     )
@@ -172,6 +181,13 @@ class Exhibit(Part):
     )
 
 
+class OutOfDistribution(Part):
+    """What finetuned models are judged on beside their own test set: corrupted copies of it."""
+
+    corruptions: list[Literal["snow", "fog"]] = Field(["snow", "fog"], min_length=1)
+    severities: list[Annotated[int, Field(ge=1, le=5)]] = Field([1, 2, 3, 4, 5], min_length=1)
+
+
 class Threads(Part):
     """CPU threads of each step. Bit equality of results is promised at equal thread count."""
 
@@ -195,6 +211,7 @@ class Config(Part):
     threads: Threads = Field(default_factory=Threads)
     keep: Keep = Field(default_factory=Keep)
     training: Training = Field(default_factory=Training)
+    ood: OutOfDistribution = Field(default_factory=OutOfDistribution)
     prompts: dict[Name, str] = Field(default_factory=dict)
     datasets: dict[Name, Dataset]
     backbones: dict[Name, BackboneSpec]
@@ -203,3 +220,4 @@ class Config(Part):
     schedules: dict[Name, Annotated[list[Turn], Field(min_length=1)]]
     methods: dict[Name, Method]
     exhibits: dict[Name, Exhibit | None]
+    shows: list[str] | None = Field(None, description="the exhibits of this study by name; none: all that are defined")

@@ -88,6 +88,40 @@ def build_pool(
     )
 
 
+def judged_on_tuning(
+    index: pd.DataFrame, images: np.ndarray, facts: dict[str, Any]
+) -> tuple[pd.DataFrame, np.ndarray, dict[str, Any]]:
+    """Return the three results of ``build_pool`` with the tuning split as the test set and the rest as the pool.
+
+    The test set itself is left out, so that no value can be chosen on it. Ids count from 0 in each part again. Raises
+    DataError for a pool so small that a part would be empty.
+    """
+    import pandas as pd
+
+    pool = index["split"].eq("pool").to_numpy()
+    tuning = index["tuning"].to_numpy()
+    rows = np.concatenate([np.flatnonzero(pool & ~tuning), np.flatnonzero(pool & tuning)])
+    sizes = [int((pool & ~tuning).sum()), int((pool & tuning).sum())]
+    if not all(sizes):
+        raise DataError(f"a pool of {sum(sizes)} images has no tuning split; judged_on: tuning needs more images")
+    index = index.iloc[rows].reset_index(drop=True)
+    index["id"] = np.concatenate([np.arange(size) for size in sizes])
+    index["split"] = np.repeat(SPLITS, sizes)
+    index["tuning"] = False
+    number = len(facts["classes"])
+    counts = [np.bincount(part, minlength=number).tolist() for part in np.split(index["label"].to_numpy(), sizes[:1])]
+    changed = {
+        "pool_size": sizes[0],
+        "test_size": sizes[1],
+        "pool_counts": counts[0],
+        "test_counts": counts[1],
+        "tuning_size": 0,
+        "index_hash": _index_hash(index),
+    }
+    images = images[rows] if len(images) else images
+    return pd.DataFrame(index), images, facts | changed
+
+
 def _index_hash(index: pd.DataFrame) -> str:
     """Return the SHA-256 of ids, files, labels and splits: equal where two people have the same pool."""
     hasher = hashlib.sha256()

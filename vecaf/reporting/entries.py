@@ -65,7 +65,9 @@ def checked(rows: pd.DataFrame, layout: Layout) -> pd.DataFrame:
     Raises ArtifactError naming the cell for a missing column, an unknown status, a measured cell whose number is not
     in [0, 1] (percent would be averaged unseen) or one that stands there twice.
     """
-    absent = [column for column in (*COLUMNS, layout.value, *layout.beside) if column not in rows.columns]
+    beside = [name for name in layout.beside if "{" not in name]
+    values = dict.fromkeys([layout.value, *(layout.shown(column) for column in range(len(layout.columns)))])
+    absent = [column for column in (*COLUMNS, *values, *beside) if column not in rows.columns]
     if absent:
         raise ArtifactError(f"the rows of the table lack {', '.join(absent)}; collect the exhibit's metrics again")
     rows = rows.sort_values([*KEYS, "seed"], kind="stable").reset_index(drop=True)
@@ -73,12 +75,14 @@ def checked(rows: pd.DataFrame, layout: Layout) -> pd.DataFrame:
         cell = "/".join(str(getattr(row, key)) for key in KEYS) + f"/seed{row.seed}"
         if row.status not in STATUSES:
             raise ArtifactError(f"{cell}: status {row.status!r} is none of {', '.join(STATUSES)}")
-        value = getattr(row, layout.value)
-        if row.status == "measured" and (pd.isna(value) or not 0 <= value <= 1):
-            raise ArtifactError(
-                f"{cell} is measured, but its {layout.value} is {value}; it must be a fraction from 0 to 1. "
-                "Evaluate the cell again"
-            )
+        for name in values:
+            value = getattr(row, name)
+            missing = pd.isna(value) and name == layout.value
+            if row.status == "measured" and (missing or not (pd.isna(value) or 0 <= value <= 1)):
+                raise ArtifactError(
+                    f"{cell} is measured, but its {name} is {value}; it must be a fraction from 0 to 1. "
+                    "Evaluate the cell again"
+                )
     if (twice := rows.duplicated([*KEYS, "seed"])).any():
         cell = "/".join(str(value) for value in rows.loc[twice.idxmax(), [*KEYS, "seed"]])
         raise ArtifactError(f"{cell} stands in the rows of the table more than once; a cell has one result")
@@ -99,7 +103,8 @@ def entries(rows: pd.DataFrame, layout: Layout) -> list[Entry]:
         for position, column in enumerate(layout.columns):
             wanted = layout.key(row, column)
             before = found[-1] if found and found[-1].row == number else None
-            if before and wanted.items() <= before.key.items() and before.columns[-1] == position - 1:
+            same = before and layout.shown(before.columns[-1]) == layout.shown(position)
+            if same and wanted.items() <= before.key.items() and before.columns[-1] == position - 1:
                 found[-1] = replace(before, columns=(*before.columns, position))
                 continue
             found.append(_measured(number, position, wanted, groups, layout))
@@ -123,28 +128,37 @@ def _measured(
         cells = ", ".join("/".join(key) for key in fitting)
         raise ArtifactError(f"one place of the table fits several cells: {cells}; make its layout name more of the key")
     group = groups[fitting[0]]
-    done = group[group["status"] == "measured"]
-    values = [100 * float(value) for value in done[layout.value]]
+    shown = layout.shown(position)
+    done = group[(group["status"] == "measured") & group[shown].notna()]
+    values = [100 * float(value) for value in done[shown]]
     return Entry(
         row=row,
         columns=(position,),
         key=dict(zip(KEYS, fitting[0], strict=True)),
-        status="measured" if values else next(status for status in UNMEASURED if (group["status"] == status).any()),
+        status=_status(group, values),
         reasons=_distinct(group[group["status"] != "measured"]["reason"]),
         planned=len(group),
         seeds=tuple(int(seed) for seed in done["seed"]),
         mean=statistics.mean(values),
         se=statistics.standard_error(values),
         sd=statistics.standard_deviation(values),
-        beside={name: _mean_of_all(done[name]) for name in layout.beside},
+        beside={name: _mean_of_all(done, name.format(value=shown)) for name in layout.beside},
         origins=_distinct(done["origin"]),
         digests=_distinct(done["digest"]),
     )
 
 
-def _mean_of_all(values: pd.Series) -> float | None:
+def _status(group: pd.DataFrame, values: list[float]) -> str:
+    """Return the status of a place; cells that were measured, but not for what this column shows, have not run."""
+    present = [status for status in UNMEASURED if (group["status"] == status).any()]
+    return "measured" if values else (present or ["not run"])[0]
+
+
+def _mean_of_all(rows: pd.DataFrame, name: str) -> float | None:
     """Return the mean in percent; None where a seed lacks the number, since a mean of the others compares with none."""
-    return None if values.isna().any() else statistics.mean(100 * float(value) for value in values)
+    if name not in rows.columns or rows[name].isna().any():
+        return None
+    return statistics.mean(100 * float(value) for value in rows[name])
 
 
 def _distinct(values: pd.Series) -> tuple[str, ...]:

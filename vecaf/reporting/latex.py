@@ -12,6 +12,7 @@ from vecaf.reporting.entries import Entry
 from vecaf.reporting.layout import Layout
 
 if TYPE_CHECKING:
+    from vecaf.reporting.listing import Listing
     from vecaf.reporting.table import Table
 
 _COMMANDS = {
@@ -44,6 +45,17 @@ def render(table: Table) -> str:
         "\n".join(["% \\usepackage{booktabs,graphicx}", *measured, *(line for part in compared for line in part)])
         + "\n"
     )
+
+
+def render_listing(listing: Listing) -> str:
+    """Return a float for each part of a listing, the notes under the last."""
+    last = len(listing.groups) - 1
+    lines = ["% \\usepackage{booktabs,graphicx}"]
+    for number, group in enumerate(listing.groups):
+        notes = [r"\par " + escape(note) for note in listing.notes] if number == last else []
+        caption = f"{listing.title}. {group.heading}" if group.heading else listing.title
+        lines += _float(caption, _compared(group), notes)
+    return "\n".join(lines) + "\n"
 
 
 def _float(caption: str, tabular: Iterator[str], notes: Sequence[str]) -> list[str]:

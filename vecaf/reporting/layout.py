@@ -32,7 +32,7 @@ class Column:
     """A column of the table, under the heading ``group`` that it may share with its neighbours.
 
     match, printed: as of a row. variants: a row's method → the method that stands for it in this column, for tables
-    whose columns are variants of the rows' methods.
+    whose columns are variants of the rows' methods. value: the number shown here, where it is not the layout's.
     """
 
     group: str
@@ -40,6 +40,7 @@ class Column:
     match: Mapping[str, str]
     printed: Mapping[str, Any] = field(default_factory=dict)
     variants: Mapping[str, str] = field(default_factory=dict)
+    value: str | None = None
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ class Layout:
     of the key, as the paper prints it, of the rival that directions are judged against. outside_competition: methods
     that are never marked best and are no active baseline. readings: method → reading → value. cards: method → its
     selector in a line. digest: of the configuration. value: the number shown, a column of the tidy rows; metric: the
-    same in words. beside: further numbers for the comparison, column of the tidy rows → title.
+    same in words. beside: further numbers for the comparison, column of the tidy rows → title; ``{value}`` in a name
+    stands for the number shown in the table's column.
     """
 
     title: str
@@ -75,6 +77,10 @@ class Layout:
     beside: Mapping[str, str] = field(default_factory=lambda: {"mean_per_class": "Mean per class"})
     column_title: str = "Column"  # what the columns under one heading are
 
+    def shown(self, column: int) -> str:
+        """Return the name of the number that a column shows."""
+        return self.columns[column].value or self.value
+
     def key(self, row: Row, column: Column) -> dict[str, str]:
         """Return the (possibly partial) key of the cell that stands in a row and a column."""
         key = {**self.fixed, **column.match, **row.match}
@@ -91,7 +97,7 @@ class Layout:
 
 
 _NEEDED = ("title", "rows", "columns", "config_digest")
-_OPTIONAL = ("methods", "schedules", "readings", "cards", "variants", "backbones")
+_OPTIONAL = ("methods", "schedules", "readings", "cards", "variants", "backbones", "domains")
 
 
 def complete(settings: Mapping[str, Any], exhibit: str) -> dict[str, Any]:

@@ -11,9 +11,11 @@ from vecaf.reporting.entries import Entry
 from vecaf.reporting.layout import Layout
 
 if TYPE_CHECKING:
+    from vecaf.reporting.listing import Listing
     from vecaf.reporting.table import Table
 
 WIDTH = 120
+WIDEST = 48  # a longer text sticks out of its column instead of padding every other line
 # An underscore inside a word is left alone: no renderer takes it for emphasis, and names stay readable as text.
 _SPECIAL = re.compile(r"[\\|*`<\[]|(?<!\w)_|_(?!\w)")
 
@@ -34,6 +36,16 @@ def render(table: Table) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def render_listing(listing: Listing) -> str:
+    """Return the whole document of a listing: title, its parts, notes; ends with a newline."""
+    parts = [f"# {escape(listing.title)}"]
+    for group in listing.groups:
+        parts += [f"## {escape(group.heading)}"] if group.heading else []
+        parts.append(_grid(group.header, [[escape(cell) for cell in line] for line in group.lines], group.numeric))
+    parts += ["## Notes", "\n".join(_item(note) for note in listing.notes)] if listing.notes else []
+    return "\n\n".join(parts) + "\n"
+
+
 def _measured(layout: Layout, entries: Sequence[Entry]) -> str:
     groups = {column.group for column in layout.columns}
     above = groups.pop() if len(groups) == 1 and len(layout.columns) > 1 else ""  # once is enough for all columns
@@ -51,7 +63,7 @@ def _measured(layout: Layout, entries: Sequence[Entry]) -> str:
 def _grid(header: Sequence[str], lines: Sequence[Sequence[str]], numeric: int) -> str:
     """Return a pipe table, padded; columns from ``numeric`` on are set flush right."""
     header = [escape(title) for title in header]
-    widths = [max(3, *(len(line[i]) for line in [header, *lines])) for i in range(len(header))]
+    widths = [min(WIDEST, max(3, *(len(line[i]) for line in [header, *lines]))) for i in range(len(header))]
 
     def padded(line: Sequence[str]) -> str:
         cells = (

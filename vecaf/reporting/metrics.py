@@ -18,6 +18,11 @@ SCHEMA_VERSION = 1
 # The numbers of a tidy row; those of one class against all others are None in the rows of other objectives.
 ONE_VS_ALL = ("recall_argmax", "recall_half", "binary_accuracy", "balanced_accuracy")
 VALUES = ("top1", "mean_per_class", *ONE_VS_ALL)
+# What the selections of a cell are like; see ``selection_facts``.
+SELECTION = (
+    *("loss_ratio", "loss_z", "overlap_top_loss", "overlap_initial", "overlap_previous"),
+    *("class_coverage", "objective_gain", "select_seconds"),
+)
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(ge=0)]
@@ -165,11 +170,39 @@ def _problem(detail: Mapping[str, Any]) -> str:
     return f"{name}: {text}" if isinstance(detail["input"], dict | list) else f"{name} is {detail['input']!r}: {text}"
 
 
+def selection_facts(loops: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """Return ``SELECTION`` of a cell: means over the loops after the first, whose scores are of trained weights.
+
+    loops: diagnostics of each selection. A cell with one selection has that one's. class_coverage: classes covered
+    over those that a random set covers on average; objective_gain: by how much the selected images as centroids have
+    a lower objective than random sets have, in standard deviations of theirs; select_seconds: of choosing alone. None
+    where a loop lacks a number.
+    """
+
+    def of(loop: Mapping[str, Any]) -> dict[str, float | None]:
+        found = {name: loop.get(name) for name in SELECTION}
+        if loop.get("classes_expected"):
+            found["class_coverage"] = loop["classes_covered"] / loop["classes_expected"]
+        if loop.get("objective_of_random_sd"):
+            lower = loop["objective_of_random_mean"] - loop["objective_of_selected"]
+            found["objective_gain"] = lower / loop["objective_of_random_sd"]
+        found["select_seconds"] = loop.get("seconds")
+        return found
+
+    each = [of(loop) for loop in loops[1:] or loops]
+    values = {name: [found[name] for found in each] for name in SELECTION}
+    return {name: None if None in some or not some else math.fsum(some) / len(some) for name, some in values.items()}
+
+
+def _loop(name: str) -> int:
+    return int(name.removeprefix("loop"))
+
+
 def table_row(metrics: Mapping[str, Any], *, status: str = "measured", origin: str = "run") -> dict[str, Any]:
     """Return one row of the tidy table that exhibits are built from; metrics must have passed ``check_metrics``.
 
-    Keys: those of the cell, status, reason, ``VALUES`` (fractions, None for what the cell does not have), origin,
-    digest.
+    Keys: those of the cell, status, reason, ``VALUES`` (fractions, None for what the cell does not have),
+    ``SELECTION``, ids (the hash of each loop's selection, in order, with blanks between), origin, digest.
     """
     found = metrics["metrics"]
     numbers = {**found, **(found.get("one_vs_all") or {})}
@@ -178,6 +211,8 @@ def table_row(metrics: Mapping[str, Any], *, status: str = "measured", origin: s
         "status": status,
         "reason": None,
         **{name: numbers.get(name) for name in VALUES},
+        **selection_facts(metrics["provenance"].get("selection") or []),
+        "ids": " ".join(metrics["provenance"]["ids"][name] for name in sorted(metrics["provenance"]["ids"], key=_loop)),
         "origin": origin,
         "digest": metrics["provenance"]["digest"],
     }

@@ -35,7 +35,7 @@ class Table:
     def to_csv_text(self) -> str:
         """Return one line per row and column (one for a cell that spans columns), accuracies in percent."""
         text = io.StringIO()
-        columns = (*CSV_MEASURED, *self.layout.beside, *CSV_COMPARED)
+        columns = (*CSV_MEASURED, *(_column(*item) for item in self.layout.beside.items()), *CSV_COMPARED)
         writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(self._lines())
@@ -49,6 +49,11 @@ class Table:
         """Return the same as floats for a document that loads booktabs and graphicx."""
         return latex.render(self)
 
+    def summary(self) -> str:
+        """Return in words how much of it is measured."""
+        measured = sum(entry.mean is not None for entry in self.entries)
+        return f"{measured} of {len(self.entries)} entries measured"
+
     def _lines(self) -> Iterator[dict[str, Any]]:
         for entry in self.entries:
             columns = [self.layout.columns[position] for position in entry.columns]
@@ -57,7 +62,7 @@ class Table:
                 "row": " ".join(label for label in self.layout.rows[entry.row].labels if label),
                 "column": "; ".join(f"{column.group} {column.title}".strip() for column in columns),
                 **{key: entry.key.get(key, "") for key in KEYS},
-                "metric": self.layout.value,
+                "metric": self.layout.shown(entry.columns[0]),
                 "unit": "percent",
                 "mean": _number(entry.mean),
                 "se": _number(entry.se),
@@ -65,7 +70,7 @@ class Table:
                 "n": entry.n,
                 "seeds": " ".join(str(seed) for seed in entry.seeds),
                 "planned": entry.planned,
-                **{name: _number(entry.beside.get(name)) for name in self.layout.beside},
+                **{_column(*item): _number(entry.beside.get(item[0])) for item in self.layout.beside.items()},
                 "paper": _number(printed and printed.value),
                 "paper_se": _number(printed and printed.stderr),
                 "paper_note": (printed and printed.note) or "",
@@ -89,6 +94,11 @@ def build(rows: pd.DataFrame, layout: Layout) -> Table:
     """
     found = entries(rows, layout)
     return Table(layout, tuple(found), tuple(groups(found, layout)), tuple(notes(rows, found, layout)))
+
+
+def _column(name: str, title: str) -> str:
+    """Return the CSV column of a number that stands beside: its name, or its title where each column has another."""
+    return title.lower().replace(" ", "_") if "{" in name else name
 
 
 def _number(value: float | None) -> str:

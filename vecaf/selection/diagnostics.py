@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,28 +19,59 @@ def overlap(ids: np.ndarray, others: np.ndarray) -> float:
     return float(np.isin(ids, others).mean()) if len(ids) else 0.0
 
 
+def expected_classes(pool: np.ndarray, k: int) -> float:
+    """Return how many classes a random set of k covers on average; pool: (C,) images of each class."""
+    size = int(pool.sum())
+
+    def missed(count: int) -> float:
+        if k > size - count:
+            return 0.0
+        logs = (math.lgamma(size - count + 1), -math.lgamma(size - count - k + 1), math.lgamma(size - k + 1))
+        return math.exp(sum(logs) - math.lgamma(size + 1))
+
+    return float(sum(1 - missed(int(count)) for count in pool if count))
+
+
+def loss_facts(losses: np.ndarray, rows: np.ndarray) -> dict[str, float | None]:
+    """Return how the losses of a selection compare with the pool's.
+
+    losses: (N,); rows: (K,). loss_ratio: mean of the selection over mean of the pool. loss_z: their difference in
+    standard deviations of the mean of a random set of K (drawn without replacement); None where that is zero.
+    overlap_top_loss: share of the selection among the K largest losses, ties by the lowest row.
+    """
+    values = np.asarray(losses, dtype=np.float64)
+    size, k = len(values), len(rows)
+    mean, chosen = float(values.mean()), float(values[rows].mean())
+    spread = float(values.std()) * math.sqrt((size - k) / max(size - 1, 1) / k)
+    return {
+        "loss_ratio": chosen / mean if mean else None,
+        "loss_z": (chosen - mean) / spread if spread else None,
+        "overlap_top_loss": overlap(rows, np.argsort(-values, kind="stable")[:k]),
+    }
+
+
 def common(inputs: Inputs, ids: np.ndarray, initial: np.ndarray | None, warnings: Sequence[str] = ()) -> dict[str, Any]:
     """Return the diagnostics of a selection, as plain JSON.
 
-    loss_ratio: mean loss of the selection over that of the pool, None without losses. overlap_initial: share of the
+    loss_ratio, loss_z, overlap_top_loss: see ``loss_facts``, None without losses. overlap_initial: share of the
     selection that was among its random initial ids. overlap_previous: share that the loop before had chosen.
-    classes_covered and class_histogram count labels of the selection. warnings, those of the
-    selector first, are logged, too.
+    classes_covered and class_histogram count labels of the selection; classes_expected: covered by a random set.
+    warnings, those of the selector first, are logged, too.
     """
     rows = np.flatnonzero(np.isin(inputs.ids, ids))
     labels = inputs.labels[rows]
-    histogram = np.bincount(labels, minlength=int(inputs.labels.max()) + 1)
+    pool = np.bincount(inputs.labels)
+    histogram = np.bincount(labels, minlength=len(pool))
+    facts = ("loss_ratio", "loss_z", "overlap_top_loss")
     found: dict[str, Any] = {
-        "loss_ratio": None,
+        **(dict.fromkeys(facts) if inputs.losses is None else loss_facts(inputs.losses, rows)),
         "overlap_initial": None if initial is None else overlap(ids, initial),
         "overlap_previous": overlap(ids, inputs.earlier[-1]) if inputs.earlier else None,
         "classes_covered": int((histogram > 0).sum()),
+        "classes_expected": expected_classes(pool, len(ids)),
         "class_histogram": histogram.tolist(),
         "warnings": list(warnings),
     }
-    if inputs.losses is not None:
-        pool = float(np.mean(inputs.losses, dtype=np.float64))
-        found["loss_ratio"] = float(np.mean(inputs.losses[rows], dtype=np.float64)) / pool if pool else None
     if initial is not None and len(ids) < len(inputs) and found["overlap_initial"] > DISGUISE:
         found["warnings"].append(
             f"{found['overlap_initial']:.0%} of the selection are its random initial ids: it is random in disguise"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from vecaf.models.captioners import attributes as attributes
 from vecaf.models.captioners import blip2 as blip2
+from vecaf.models.captioners import class_name as class_name
 from vecaf.models.captioners import dataset_file as dataset_file
 from vecaf.models.captioners.base import Captioner, build, get, implemented, names, register
 

@@ -6,6 +6,7 @@ and therefore import scikit-learn, torch, transformers and the like inside their
 
 from __future__ import annotations
 
+from vecaf.models.text_encoders import one_hot as one_hot
 from vecaf.models.text_encoders import pretrained as pretrained
 from vecaf.models.text_encoders import tfidf as tfidf
 from vecaf.models.text_encoders.base import TextEncoder, build, get, implemented, names, register, suffix
