@@ -5,6 +5,7 @@ from collections import Counter
 from snakemake.logging import logger
 
 from vecaf.data.sources import root_problem
+from vecaf.models.captioners.dataset_file import file_problem
 
 # Exhibits with an implementation; the others are named in the notice below.
 REPORTED = {
@@ -64,15 +65,22 @@ if workflow.is_main_process:
 
 
 def check_requested():
-    """Report every dataset root that the requested jobs miss, together, before the first job starts."""
-    wanted = {}
+    """Report what the requested jobs miss, roots of datasets and files of captions, before the first job starts."""
+    wanted, captions = set(), {}
     for job in workflow.dag.needrun_jobs():
         if hasattr(job.resources, "images"):
-            wanted.setdefault(job.wildcards.dataset, job.rule.name)
+            wanted.add(job.wildcards.dataset)
+            if hasattr(job.resources, "source"):
+                captions[job.wildcards.captioner] = caption_aside(job.wildcards, "file", None)
     problems = [
         f"datasets.{name}: {problem}"
         for name in sorted(wanted)
         if (problem := root_problem(study.dataset(name).source, study.dataset(name).root))
+    ]
+    problems += [
+        f"captioners.{name}.params.file: {problem}"
+        for name, file in sorted(captions.items())
+        if file and (problem := file_problem(file))
     ]
     if problems:
         raise WorkflowError("\n  ".join(["the requested targets miss data:", *problems]))

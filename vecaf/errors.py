@@ -23,3 +23,8 @@ class SelectionError(VecafError):
 
 class TrainingError(VecafError):
     """Finetuning or scoring cannot go on (a NaN loss, weights that do not fit)."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what another library's exception says, its type where it says nothing."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -9,6 +9,7 @@ import pytest
 from vecaf import artifacts
 from vecaf.errors import ConfigError, DataError
 from vecaf.models import captioners
+from vecaf.models.captioners import dataset_file
 
 FILES = ["train/cat/01.jpg", "train/cat/02.jpg", "train/dog/03.jpg"]
 TEST = ["test/cat/01.jpg", "test/dog/09.jpg"]
@@ -153,3 +154,11 @@ def test_a_missing_file_is_named(tmp_path):
     assert text == f"cannot read the captions file {tmp_path / 'none.csv'}: No such file or directory"
     with pytest.raises(ConfigError, match="file: Field required"):
         captioners.build({"kind": "dataset"})
+
+
+def test_a_missing_file_is_told_before_a_job_reads_it(tmp_path):
+    file = tmp_path / "captions.csv"
+    assert dataset_file.file_problem(str(tmp_path)).startswith(f"{tmp_path} is no file: write the captions there")
+    assert "the columns file (or id) and caption" in dataset_file.file_problem(str(file))
+    file.write_text("")
+    assert dataset_file.file_problem(str(file)) is None

@@ -64,6 +64,33 @@ def test_the_content_of_own_captions_runs_their_step_again_and_their_place_does_
     assert rules(finished.plan(target, overlay=own(tmp_path / "b.csv"))) == {"caption": 1}
 
 
+def test_own_captions_that_are_missing_are_reported_with_the_roots_that_are(fresh, tmp_path):
+    overlay = own(tmp_path / "none.csv")
+    targets = [CAPTIONS.replace("attributes", "own"), "results/demo/pool/cifar10/index.parquet"]
+    assert rules(fresh.plan(*targets, overlay=overlay)) == {"pool": 2, "caption": 1}  # a plan needs no data
+    done = fresh.snakemake(*targets, overlay=overlay, check=False)
+    assert done.returncode != 0
+    _, _, told = done.text.partition("the requested targets miss data:")
+    said = [line.strip() for line in told.splitlines() if "datasets." in line or "captioners." in line]
+    assert len(said) == 2
+    assert said[0].startswith("datasets.cifar10: ")
+    assert said[1].startswith(f"captioners.own.params.file: {tmp_path / 'none.csv'} is no file: write the captions")
+    assert not (fresh.folder / "results/demo/pool").exists()
+
+
+def test_captions_of_a_large_pool_are_missed_by_its_shards(fresh, tmp_path):
+    overlay = own(tmp_path / "none.csv") | SHARDS
+    done = fresh.snakemake(CAPTIONS.replace("attributes", "own"), overlay=overlay, check=False)
+    assert done.returncode != 0
+    assert done.text.count(f"captioners.own.params.file: {tmp_path / 'none.csv'}") == 1
+
+
+def test_own_captions_that_nobody_asked_for_are_not_missed(finished, tmp_path):
+    target = CAPTIONS.replace("attributes", "attributes_unnamed")
+    finished.snakemake(target, overlay=own(tmp_path / "none.csv"), fakes=_fakes(finished))
+    assert (finished.folder / target).exists()
+
+
 def _fakes(project):
     """Return a folder of scripts that only create what their command line names; own files are not outputs."""
     from planning import FAKE

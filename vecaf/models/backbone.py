@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from vecaf import artifacts
-from vecaf.errors import ArtifactError, ConfigError, TrainingError
+from vecaf.errors import ArtifactError, ConfigError, TrainingError, first_line
 from vecaf.models import loss_prediction
 
 State = dict[str, Tensor]
@@ -207,11 +207,10 @@ def _download(model: Backbone, spec: Mapping[str, Any], input_size: int) -> dict
     try:
         loaded = _timm_model(name, 0, input_size, _arguments(spec), pretrained=True)
     except Exception as error:  # hub, network, cache and tag errors have no common type
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise ArtifactError(
-            f"cannot get timm's weights of {name} ({reason}). Fetch them once where there is a network: python -c "
-            f"\"import timm; timm.create_model('{name}', pretrained=True)\" (cached under HF_HOME), or name a "
-            ".safetensors file as the backbone's `weights`."
+            f"cannot get timm's weights of {name} ({first_line(error)}). Fetch them once where there is a network: "
+            f"python -c \"import timm; timm.create_model('{name}', pretrained=True)\" (cached under HF_HOME), or name "
+            "a .safetensors file as the backbone's `weights`."
         ) from error
     model.load_state_dict(loaded.state_dict())
     cfg = loaded.pretrained_cfg

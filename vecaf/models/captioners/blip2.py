@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -12,14 +10,13 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from vecaf import artifacts
-from vecaf.errors import ArtifactError, DataError
+from vecaf.errors import ArtifactError, DataError, first_line
+from vecaf.models import hub
 from vecaf.models.captioners import base
 from vecaf.models.captioners.class_names import noun
 
 # The prompt of the released code (single_turn_mmnew.py, there with LLaMA2-Accessory).
 KEYWORD_PROMPT = "Please describe the image within one sentence. The description must contain the keyword {class_name}."
-FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]  # of a repository: the same weights as pickles stay there
-HUB_TIMEOUT = 10  # seconds until a hub that does not answer counts as out of reach
 SECOND_TRY = 5  # tokens that are demanded when a first try came out empty
 
 
@@ -60,7 +57,10 @@ class Blip2(base.Captioner):
         import torch
         import transformers
 
-        folder, identity = _weights(self.params.model, self.params.revision)
+        name, revision = self.params.model, self.params.revision
+        # The same weights as pickles stay on the hub.
+        folder = hub.locate(name, revision, role="captioner", weights=hub.SAFETENSORS, processor=True)
+        identity = {"weights_hash": _content(folder)} if hub.given(name) else {"commit": folder.name}
         half = device.type == "cuda" and self.params.precision == "auto"
         told = {"local_files_only": True, "trust_remote_code": False}
         try:
@@ -70,8 +70,9 @@ class Blip2(base.Captioner):
                 folder, output_loading_info=True, **told
             )
         except Exception as error:  # transformers raises whatever its parts do
-            reason = str(error).strip().partition("\n")[0] or type(error).__name__
-            raise ArtifactError(f"{folder} holds no BLIP-2 model that transformers can load ({reason})") from error
+            raise ArtifactError(
+                f"{folder} holds no BLIP-2 model that transformers can load ({first_line(error)})"
+            ) from error
         if missing := sorted(report["missing_keys"]):  # drawn at random, without an error
             raise ArtifactError(f"{folder} lacks {len(missing)} tensors of a BLIP-2 model; the first is {missing[0]}")
         self._model = model.to(device).eval().requires_grad_(False)
@@ -130,64 +131,7 @@ class Blip2(base.Captioner):
         return [" ".join(sentence.split()) for sentence in decoded]
 
 
-# --- where the weights are ------------------------------------------------------------------------------------------
-
-
-def _weights(model: str, revision: str | None) -> tuple[Path, dict[str, Any]]:
-    """Return the folder of a model and what tells its weights from others: a commit of the hub, or their hash.
-
-    The machine's own cache comes first; the hub is asked only for what is not there, and never with HF_HUB_OFFLINE.
-    """
-    folder = Path(model).expanduser()
-    if folder.is_dir():
-        if lacking := _lacking(folder):
-            raise ArtifactError(f"the folder {model} lacks {', '.join(lacking)}; copy the whole model there")
-        hashes = [(path.name, artifacts.file_hash(path)) for path in sorted(folder.iterdir()) if path.is_file()]
-        return folder, {"weights_hash": artifacts.digest(hashes)}
-    if folder.is_absolute() or model.startswith((".", "~")):
-        raise ArtifactError(f"the model's folder {model} does not exist; give an existing one or a model of the hub")
-    folder = _snapshot(model, revision)
-    return folder, {"commit": folder.name}
-
-
-def _snapshot(model: str, revision: str | None) -> Path:
-    from huggingface_hub import HfApi, constants, snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    wanted: dict[str, Any] = {"revision": revision, "allow_patterns": FILES}
-    reason = "it is not in the cache, and HF_HUB_OFFLINE forbids asking the hub"
-    try:
-        folder = Path(snapshot_download(model, local_files_only=True, **wanted))
-        if not (lacking := _lacking(folder)):
-            return folder
-        reason = f"the copy in the cache lacks {', '.join(lacking)}"
-    except LocalEntryNotFoundError:
-        pass
-    except ValueError as error:  # a name that no model can have
-        raise ArtifactError(f"{model!r} is neither a folder nor a model's name on the hub ({error})") from error
-    if not constants.HF_HUB_OFFLINE:
-        try:
-            HfApi().model_info(model, revision=revision, timeout=HUB_TIMEOUT)  # a download would try for minutes
-            return Path(snapshot_download(model, **wanted))
-        except Exception as error:  # hub, network and file errors have no common type
-            reason = str(error).strip().partition("\n")[0] or type(error).__name__
-    told = f", revision='{revision}'" if revision else ""
-    raise ArtifactError(
-        f"cannot get the weights of {model} ({reason}). Fetch them once where there is a network: python -c "
-        f"\"from huggingface_hub import snapshot_download; snapshot_download('{model}'{told}, "
-        f'allow_patterns={FILES})" (cached under {os.environ.get("HF_HOME") or "~/.cache/huggingface"}), or name a '
-        "folder that holds them as the captioner's `model`."
-    )
-
-
-def _lacking(folder: Path) -> list[str]:
-    """Return the files that a model's folder needs and does not have."""
-    index = folder / "model.safetensors.index.json"
-    weights = sorted(set(json.loads(index.read_text())["weight_map"].values())) if index.is_file() else []
-    needed = [
-        ("config.json",),
-        ("processor_config.json", "preprocessor_config.json"),
-        ("tokenizer.json", "vocab.json", "tokenizer.model", "spiece.model"),
-        *((name,) for name in weights or ["model.safetensors"]),
-    ]
-    return [names[0] for names in needed if not any((folder / name).is_file() for name in names)]
+def _content(folder: Path) -> str:
+    """Return a digest of the files of a model's folder."""
+    hashes = [(path.name, artifacts.file_hash(path)) for path in sorted(folder.iterdir()) if path.is_file()]
+    return artifacts.digest(hashes)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from vecaf import artifacts
-from vecaf.errors import DataError
+from vecaf.errors import DataError, first_line
 from vecaf.models.captioners import base
 from vecaf.seeds import keyed_uniform
 
@@ -58,6 +58,16 @@ class DatasetFile(base.Captioner):
             return [captions[0] for captions in found]
         draws = keyed_uniform(self.seed, ids)
         return [captions[int(draw * len(captions))] for captions, draw in zip(found, draws, strict=True)]
+
+
+def file_problem(file: str) -> str | None:
+    """Return why a file of captions cannot be read and what to do, or None where it is there; reads none of it."""
+    if Path(file).is_file():
+        return None
+    return (
+        f"{file} is no file: write the captions there, a table with the columns file (or id) and caption or a .json in "
+        "COCO's form, or name the file that holds them"
+    )
 
 
 def _match(
@@ -128,8 +138,9 @@ def _read(path: Path) -> tuple[Pairs, list[str]]:
     except OSError as error:
         raise DataError(f"cannot read the captions file {path}: {error.strerror or error}") from error
     except Exception as error:  # parsers of three formats raise their own families
-        reason = str(error).strip().partition("\n")[0]
-        raise DataError(f"the captions file {path} is not a whole {path.suffix[1:]} file ({reason})") from error
+        raise DataError(
+            f"the captions file {path} is not a whole {path.suffix[1:]} file ({first_line(error)})"
+        ) from error
 
 
 def _table(path: Path) -> tuple[Pairs, list[str]]:
