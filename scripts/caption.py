@@ -1,6 +1,5 @@
 """Write one caption per image of the pool, or of one shard of it; a killed job goes on where it was."""
 
-import argparse
 from itertools import repeat
 from pathlib import Path
 
@@ -22,7 +21,7 @@ def main(argv: list[str]) -> str:
     command.device_argument(parser)
     parser.add_argument("--source", help="file of the captions that come with a dataset; `none` without one")
     parser.add_argument("--batch-size", type=int, help="images per forward pass of a model")
-    parser.add_argument("--shard", type=_shard, default=(1, 1), metavar="I/N", help="which of how many; default 1/1")
+    command.shard_argument(parser)
     parser.add_argument("--step-version", default="0", help="version of this step: progress of another is not used")
     parser.add_argument("--resume", type=Path, help="file of the progress so far; deleted when the captions are whole")
     parser.add_argument("--out", type=Path, required=True, help="output: Parquet table of id and caption")
@@ -65,13 +64,6 @@ def captions_of(captioner: captioners.Captioner, pool: Images, positions: np.nda
             captions += said
             bar.update(len(said))
     return captions
-
-
-def _shard(text: str) -> tuple[int, int]:
-    shard, _, shards = text.partition("/")
-    if not (shard.isdigit() and shards.isdigit() and 1 <= int(shard) <= int(shards)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not I/N with I in 1..N")
-    return int(shard), int(shards)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,18 @@ def device_argument(made: argparse.ArgumentParser) -> None:
     made.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"], help="auto: a GPU if visible")
 
 
+def shard_argument(made: argparse.ArgumentParser) -> None:
+    """Add the argument of scripts whose work several jobs can share; its value is (I, N)."""
+    made.add_argument("--shard", type=_shard, default=(1, 1), metavar="I/N", help="which of how many; default 1/1")
+
+
+def _shard(text: str) -> tuple[int, int]:
+    shard, _, shards = text.partition("/")
+    if not (shard.isdigit() and shards.isdigit() and 1 <= int(shard) <= int(shards)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not I/N with I in 1..N")
+    return int(shard), int(shards)
+
+
 def _json(text: str) -> Any:
     try:
         return json.loads(text)

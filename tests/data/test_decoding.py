@@ -85,3 +85,21 @@ def test_checking_accepts_what_decoding_reads(tmp_path):
     (tmp_path / "a.jpg").write_bytes(jpeg())
     decoding.check(tmp_path / "a.jpg")
     assert decoding.decode(tmp_path / "a.jpg").shape == (64, 80, 3)
+
+
+def test_bytes_are_decoded_like_their_file_and_called_by_their_name(tmp_path):
+    Image.fromarray(rgb()).save(tmp_path / "a.jpg")
+    data = (tmp_path / "a.jpg").read_bytes()
+    assert np.array_equal(decoding.decode_bytes(data, "image id 3"), decoding.decode(tmp_path / "a.jpg"))
+    for broken in (data[:200], b"", b"no image"):
+        with pytest.raises(DataError, match=r"^image id 3: "):
+            decoding.decode_bytes(broken, "image id 3")
+
+
+def test_the_size_is_read_without_the_pixels(tmp_path):
+    Image.fromarray(rgb()).save(tmp_path / "a.jpg")
+    whole = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(whole[:-20])  # its pixels are cut off
+    assert decoding.size(tmp_path / "a.jpg") == (24, 20)
+    with pytest.raises(DataError, match=r"b\.jpg: the file is missing"):
+        decoding.size(tmp_path / "b.jpg")

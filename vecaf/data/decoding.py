@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
 
@@ -18,12 +19,22 @@ def decode(path: str | Path) -> np.ndarray:
     and torchvision's image folders. Transparency is laid on white. 16-bit greyscale keeps its upper 8 bits.
     Raises DataError naming the file and the reason.
     """
-    return _opened(path, _pixels)
+    return _opened(path, path, _pixels)
+
+
+def decode_bytes(data: bytes, name: str) -> np.ndarray:
+    """Return the pixels of an image file that is held in memory, as ``decode`` does; errors call it by its name."""
+    return _opened(io.BytesIO(data), name, _pixels)
+
+
+def size(path: str | Path) -> tuple[int, int]:
+    """Return height and width of an image file from its header alone; raises DataError naming the file and reason."""
+    return _opened(path, path, lambda image: (image.height, image.width))
 
 
 def check(path: str | Path) -> None:
     """Read a whole image file without keeping its pixels; raises DataError naming the file and the reason."""
-    _opened(path, _load)
+    _opened(path, path, _load)
 
 
 def _load(image: Image.Image) -> None:
@@ -42,18 +53,19 @@ def _pixels(image: Image.Image) -> np.ndarray:
     return np.array(image.convert("RGB"))
 
 
-def _opened(path: str | Path, read):
+def _opened(file: str | Path | io.BytesIO, name: str | Path, read):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # corrupt EXIF blocks and the like: the pixels are what counts
-            with Image.open(path) as image:
+            with Image.open(file) as image:
                 return read(image)
     except FileNotFoundError:
         reason = "the file is missing"
     except UnidentifiedImageError:
-        reason = "not an image that can be decoded" if Path(path).stat().st_size else "the file is empty"
+        empty = isinstance(file, str | Path) and not Path(file).stat().st_size
+        reason = "the file is empty" if empty else "not an image that can be decoded"
     except MemoryError:
         raise
     except Exception as error:  # every format of Pillow has errors of its own
         reason = f"cannot be decoded ({str(error) or type(error).__name__})"
-    raise DataError(f"{path}: {reason}")
+    raise DataError(f"{name}: {reason}")

@@ -1,4 +1,4 @@
-"""Images of one split as uint8 pixels: packed, held in memory, or decoded from their files while they are needed."""
+"""Images of one split as uint8 pixels: packed, held in memory, or decoded (from files, from bytes) while needed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ class Images:
     """The images of one split in the order of their ids.
 
     ids, labels: (n,) int64. tuning: (n,) bool. files: n names. classes: names of the labels. Positions count within
-    this object: for a whole split they are the ids, for a subset they are not.
+    this object: for a whole split they are the ids, for a subset they are not. One of three holds the images: pixels,
+    encoded (the bytes of one image file per row) or the files under root.
     """
 
     def __init__(
@@ -38,12 +39,13 @@ class Images:
         *,
         root: Path | None = None,
         pixels: np.ndarray | list[np.ndarray] | None = None,
+        encoded: Sequence[bytes] | None = None,
         rows: np.ndarray | None = None,
     ):
         self.ids, self.labels, self.tuning, self.files = ids, labels, tuning, files
         self.classes, self.root = list(classes), root
-        self._pixels = pixels
-        self._rows = np.arange(len(ids)) if rows is None else rows  # position → row of the pixels
+        self._pixels, self._encoded = pixels, encoded
+        self._rows = np.arange(len(ids)) if rows is None else rows  # position → row of pixels or encoded images
 
     @classmethod
     def open(
@@ -95,7 +97,7 @@ class Images:
 
     @property
     def streams(self) -> bool:
-        """Whether images are decoded from their files each time they are read."""
+        """Whether images are decoded each time they are read."""
         return self._pixels is None
 
     def subset(self, positions: Positions) -> Images:
@@ -108,6 +110,7 @@ class Images:
             self.classes,
             root=self.root,
             pixels=self._pixels,
+            encoded=self._encoded,
             rows=self._rows[positions],
         )
 
@@ -163,6 +166,8 @@ class Images:
         return np.arange(*positions.indices(len(self))) if isinstance(positions, slice) else np.asarray(positions)
 
     def _decode(self, position: int) -> np.ndarray:
+        if self._encoded is not None:
+            return decoding.decode_bytes(self._encoded[self._rows[position]], f"image id {self.ids[position]}")
         path = Path(self.root or "") / self.files[position]
         try:
             return decoding.decode(path)

@@ -6,6 +6,7 @@ Imported when the Snakefile is parsed, so torchvision and scikit-learn are impor
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -98,6 +99,40 @@ def load(source: str, root: str | None, *, split_rule: str | None = None, seed: 
     if source == "cifar10":
         return _cifar10(root)
     return _folders(source, Path(root), {"pool": "train", "test": "val" if source == "imagenet" else "test"})
+
+
+def released_corruption(root: str | Path, corruption: str, severity: int, files: Sequence[str]) -> list[str]:
+    """Return the file of each test image in a released ImageNet-C, ``CORRUPTION/SEVERITY/WNID/NAME.JPEG`` under root.
+
+    files: the test images of the labelled pool, …/WNID/NAME.JPEG, in the order of their ids. Raises DataError naming
+    what is missing, and the class folders that hold other images than the test set, up to five.
+    """
+    folder = f"{corruption}/{severity}"
+    remedy = (
+        f"unpack the archive of {corruption} from https://zenodo.org/records/2235448 as CORRUPTION/SEVERITY/WNID/*.JPEG"
+    )
+    for place in (Path(root), Path(root) / corruption, Path(root) / folder):
+        if not place.is_dir():
+            raise DataError(f"{place} is no folder: ImageNet-C is read from {folder} under its root; {remedy}")
+    wanted: dict[str, set[str]] = {}
+    for file in files:
+        *_, name, image = file.split("/")
+        wanted.setdefault(name, set()).add(image)
+    present = _class_folders(Path(root) / folder)
+    problems = []
+    for name, images in sorted(wanted.items()):
+        found = set(_image_names(Path(root) / folder / name)) if name in present else None
+        if found is None:
+            problems.append(f"{folder}/{name}: no such class folder, the test set has {len(images)} images of it")
+        elif found != images:
+            lacking, more = sorted(images - found), sorted(found - images)
+            first = f"{lacking[0]} is missing" if lacking else f"{more[0]} is no test image"
+            problems.append(f"{folder}/{name}: {len(found)} images, the test set has {len(images)}; {first}")
+    if problems:
+        lines = [f"{root} is not the ImageNet-C of this test set:", *(f"  {problem}" for problem in problems[:5])]
+        lines += [f"  … and {len(problems) - 5} more classes"] if len(problems) > 5 else []
+        raise DataError("\n".join([*lines, f"Delete {folder} and {remedy}."]))
+    return [f"{folder}/{'/'.join(file.split('/')[-2:])}" for file in files]
 
 
 def _divide(everything: Items, rule: str, seed: int) -> dict[str, Items]:
