@@ -1,5 +1,6 @@
 """Fixtures that several tests share: the paper's configuration, the demo's, and changes laid over them."""
 
+from functools import reduce
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,18 @@ def paper_raw():
 
 
 @pytest.fixture(scope="session")
-def demo_raw(paper_raw):
-    return merge(paper_raw, yaml.safe_load((ROOT / "demo" / "study.yaml").read_text()))
+def laid_over(paper_raw):
+    """Return a function that lays files over the paper's configuration, in the order of a command line."""
+
+    def lay(*files):
+        return reduce(merge, (yaml.safe_load((ROOT / file).read_text()) for file in files), paper_raw)
+
+    return lay
+
+
+@pytest.fixture(scope="session")
+def demo_raw(laid_over):
+    return laid_over("config/digits.yaml", "demo/study.yaml")
 
 
 @pytest.fixture(scope="session")

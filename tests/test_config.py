@@ -135,6 +135,48 @@ def test_extends_in_a_circle_or_from_nothing(paper_raw):
     assert "methods.c.extends: 'nobody' is not one of" in text
 
 
+def test_a_study_shows_the_exhibits_that_it_names_in_the_order_of_their_definition(paper_raw):
+    study = Study(config.load(merge(paper_raw, {"shows": ["specification_curve", "table7"]})))
+    assert study.exhibits() == ["table7", "specification_curve"]
+    assert study.exhibits("figure") == ["specification_curve"]
+    assert {cell.method for cell in study.cells() if cell.dataset == "imagenet"} == set()
+
+
+def test_exhibits_that_are_not_shown_may_be_anything(paper_raw):
+    loaded = config.load(merge(paper_raw, {"shows": ["table7"], "exhibits": {"table1": {"blocks": "later"}}}))
+    assert list(loaded.exhibits) == ["table7"]
+
+
+def test_a_study_that_names_no_exhibits_shows_all(paper_raw):
+    assert list(config.load(merge(paper_raw, {"shows": None})).exhibits) == list(paper_raw["exhibits"])
+
+
+def test_unknown_exhibits_are_reported_with_the_rest(paper_raw):
+    text = problems(paper_raw, shows=["table7", "tabel1", "figure9"], gpus="two", datasets={"cifar10": {"batches": 0}})
+    assert text.startswith("4 problems ")
+    assert "shows: 'tabel1' is not one of table1, table2, table3" in text
+    assert "shows: 'figure9' is not one of table1" in text
+    assert "gpus: 'two' is not allowed" in text
+    assert "datasets.cifar10.batches: 0 is not allowed" in text
+
+
+@pytest.mark.parametrize(
+    ("shows", "refused"),
+    [("table7", "shows: 'table7'"), ([7], "shows.0: 7"), ([["table7"]], "shows.0: ['table7']")],
+)
+def test_what_is_no_list_of_names_is_refused_in_words(paper_raw, shows, refused):
+    assert f"{refused} is not allowed (Input should be a valid " in problems(paper_raw, shows=shows)
+
+
+def test_a_dataset_is_judged_on_its_test_set_unless_it_says_otherwise(paper_raw):
+    variant = {"extends": "cifar10", "title": "Tuning", "judged_on": "tuning"}
+    loaded = config.load(merge(paper_raw, {"datasets": {"cifar10_tuning": variant}}))
+    assert {spec.judged_on for name, spec in loaded.datasets.items() if name != "cifar10_tuning"} == {"test"}
+    assert loaded.datasets["cifar10_tuning"].judged_on == "tuning"
+    text = problems(paper_raw, datasets={"cifar10": {"judged_on": "validation"}})
+    assert "datasets.cifar10.judged_on: 'validation' is not allowed (Input should be 'test' or 'tuning'" in text
+
+
 def test_the_schema_for_editors_is_the_typed_one():
     """Regenerate with `python -m vecaf.config > config.schema.json`."""
     assert json.loads((ROOT / "config.schema.json").read_text()) == config.schema()
@@ -167,6 +209,10 @@ def test_parsing_imports_nothing_heavy():
             "gpus": st.one_of(st.integers(0, 8), st.text(max_size=3), st.none()),
             "device": st.sampled_from(["cpu", "cuda", "tpu", 3]),
             "threads": st.dictionaries(st.sampled_from(["light", "heavy", "x"]), st.integers(-1, 4)),
+            "shows": st.one_of(
+                st.text(max_size=3),
+                st.lists(st.one_of(st.sampled_from(["table1", "x"]), st.integers(), st.lists(st.none())), max_size=3),
+            ),
             "prompts": st.dictionaries(st.text(max_size=4), st.one_of(st.text(max_size=5), st.integers())),
             "datasets": st.fixed_dictionaries({"cifar10": st.fixed_dictionaries({"batches": st.integers(-1, 9)})}),
             "methods": st.dictionaries(

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vecaf import artifacts, config, seeds
 from vecaf.config.merging import merge
 from vecaf.config.schema import Config
 from vecaf.grid import Cell
@@ -16,6 +17,7 @@ from vecaf.selection.learning_loss import LossHead
 from vecaf.study import Study
 
 TABLES = [f"table{number}" for number in range(1, 8)]
+CAT_ALONE = "vecaf_cat_selection"
 CONTROLS = {"vecaf_uniform"}  # rows of the paper's tables that the paper does not have
 
 
@@ -49,8 +51,19 @@ def test_the_control_of_table_6_adds_nine_cells_to_the_papers_grid(paper):
 
 
 def test_figures_add_three_cells(paper):
-    extra = set(paper.cells(*TABLES, *paper.exhibits("figure"))) - set(paper.cells(*TABLES))
+    figures = [name for name in paper.exhibits("figure") if name.startswith("figure")]
+    assert len(figures) == 5
+    extra = set(paper.cells(*TABLES, *figures)) - set(paper.cells(*TABLES))
     assert extra == {Cell("imagenet", "deit_b_dino", "alfa_mix", "1pct", "3loops", seed) for seed in range(3)}
+
+
+def test_what_shows_readings_shares_its_cells(paper):
+    """57 methods on one dataset, two on three more, three seeds each; those of tables 1 and 6 are theirs, too."""
+    cells = paper.cells("readings")
+    assert len(cells) == (57 + 2 * 3) * 3
+    assert cells == paper.cells("deviations") == paper.cells("specification_curve")
+    shared = {(cell.dataset, cell.method) for cell in set(cells) & set(paper.cells(*TABLES))}
+    assert shared == {(dataset, method) for dataset in ("cifar10", "caltech101") for method in ("vecaf", "activeft")}
 
 
 def test_cells_the_paper_does_not_report_carry_its_reason_and_plan_nothing(paper):
@@ -214,3 +227,114 @@ def test_readings_are_complete(paper, schedule):
         "objective",
     ):
         assert key in readings
+
+
+# --- variants of a dataset, and one class against all others in selection alone ---------------------------------------
+
+# Streams, and the rest of what they hash, of a cell with CEA on a backbone that the pool itself pretrains.
+STREAMS = {
+    **{name: [{}] for name in ("split", "tuning", "probe", "curve", "captions", "text")},
+    **{name: [{"backbone": "vit_digits"}] for name in ("pretrain", "projection")},
+    "head": [{"seed": 1, "backbone": "vit_digits"}],
+    "centroids": [{"seed": 1, "ratio": "5pct", "member": 0}],
+    "random_set": [{"seed": 1, "ratio": "5pct", "loop": loop} for loop in (1, 2, 3)],
+    **{name: [{"seed": 1, "loop": loop} for loop in (1, 2, 3)] for name in ("batches", "augmentation")},
+}
+
+
+def drawn(value, below=False):
+    """Return every number that stands under a key `seed` or `seeds`."""
+    if isinstance(value, dict):
+        return set().union(*(drawn(part, below or key in ("seed", "seeds")) for key, part in value.items()), set())
+    if isinstance(value, list):
+        return set().union(*(drawn(part, below) for part in value), set())
+    return {value} if below else set()
+
+
+@pytest.fixture(scope="module")
+def variants(demo_raw):
+    """The demo with a variant of its dataset, a variant of that, and a dataset of its own that is the same."""
+    digits = {key: value for key, value in demo_raw["datasets"]["digits"].items() if key != "extends"}
+    more = {
+        "tuned": {"extends": "digits", "title": "T", "judged_on": "tuning", "batches": 9, "seeds": [100]},
+        "wide": {"extends": "tuned", "title": "W", "input_size": 32, "eval_transform": "resize256_crop224"},
+        "other": digits | {"title": "O"},
+    }
+    return Study(config.load(merge(demo_raw, {"datasets": more})))
+
+
+@pytest.mark.parametrize("dataset", ["digits", "tuned", "wide"])
+def test_a_variant_of_a_dataset_shares_every_seed_of_its_origin(variants, dataset):
+    """Against the definition of each stream, with the origin's name."""
+    found = drawn(variants.resolved(Cell(dataset, "vit_digits", "vecaf", "5pct", "3loops", 1)))
+    hashed = {seeds.stream(name, dataset="digits", **more) for name, meanings in STREAMS.items() for more in meanings}
+    assert found == hashed
+    trained = drawn(variants.resolved(Cell(dataset, "vit_digits", "learning_loss", "5pct", "3loops", 1)))
+    assert seeds.stream("loss_head", seed=1, dataset="digits", backbone="vit_digits") in trained
+
+
+def test_a_dataset_of_its_own_shares_no_seed(variants):
+    cells = [Cell(dataset, "vit_digits", "vecaf", "5pct", "3loops", 1) for dataset in ("digits", "other")]
+    first, second = (drawn(variants.resolved(cell)) for cell in cells)
+    assert len(first) == len(second) == 19
+    assert not first & second
+
+
+def test_what_a_variant_shares_leaves_its_digest_its_own(variants):
+    cells = [Cell(name, "vit_digits", "vecaf", "5pct", "3loops", 1) for name in ("digits", "tuned", "wide", "other")]
+    assert len({variants.digest(cell) for cell in cells}) == 4
+
+
+def test_captions_of_a_variant_are_the_origins_where_the_pool_is_the_same(paper, variants):
+    assert paper.captioned("cifar10_crop224") == "cifar10"
+    assert paper.captioned("caltech101_30") == "caltech101_30"  # another split: other images under the same ids
+    assert (variants.captioned("tuned"), variants.captioned("wide")) == ("tuned", "wide")
+    assert variants.captioned("other") == "other"
+
+
+def test_the_pool_step_is_told_what_it_is_judged_on(paper, variants):
+    assert paper.pool_params("cifar10")["judged_on"] == "test"
+    assert variants.pool_params("tuned")["judged_on"] == variants.pool_params("wide")["judged_on"] == "tuning"
+
+
+def test_one_class_in_selection_alone_is_scored_against_all_and_trained_on_each(paper):
+    plain, alone = (Cell("cifar10", "deit_b_dino", name, "2pct", "3loops", 0) for name in ("vecaf_cat", CAT_ALONE))
+    against_all = {"one_vs_all": "cat", "form": "logsumexp"}
+    for cell in (plain, alone):
+        assert paper.score_params(cell)["objective"] == against_all
+        assert paper.resolved(cell)["head"]["objective"] == against_all
+        assert paper.evaluate_params(cell)["objective"] == against_all
+    assert [paper.finetune_params(plain, loop)["objective"] for loop in (1, 2, 3)] == [against_all] * 3
+    assert [paper.finetune_params(alone, loop)["objective"] for loop in (1, 2, 3)] == ["multiclass"] * 3
+    assert paper.digest(plain) != paper.digest(alone)
+
+
+def test_one_class_in_selection_alone_shares_losses_and_first_selection_with_the_plain_one(paper):
+    def first(method):
+        return paper.first_selection(Cell("cifar10", "deit_b_dino", method, "2pct", "3loops", 0))
+
+    assert paper.objective("vecaf_cat") == paper.objective(CAT_ALONE) == "cat_logsumexp"
+    assert first("vecaf_cat") == first(CAT_ALONE)
+    assert paper.objective("vecaf_cat_sum") == "cat_sum"
+    assert len({first(method) for method in ("vecaf", "vecaf_cat", "vecaf_cat_sum", "vecaf_deer")}) == 4
+
+
+def test_methods_that_share_the_name_of_an_objective_score_by_the_same(paper):
+    """Paths of losses hold the name alone."""
+    scored = {}
+    for method in paper.config.methods:
+        scored.setdefault(paper.objective(method), set()).add(artifacts.canonical(paper.objective_params(method)))
+    assert {len(params) for params in scored.values()} == {1}
+    assert len(set().union(*scored.values())) == len(scored) >= 6
+
+
+def test_the_pools_own_objective_is_trained_by_all_other_methods(paper):
+    for method in paper.config.methods:
+        if "selection" not in method:
+            assert paper.trained_objective(method) == paper.objective_params(method)
+
+
+def test_ratios_and_loops_follow_the_schedule(paper):
+    cell = Cell("cifar10", "deit_b_dino", "activeft", "2pct", "single_3x", 0)
+    assert paper.ratio(cell, 1) == "6pct"
+    assert [paper.ratio(replace(cell, schedule="3loops"), loop) for loop in (1, 2, 3)] == ["2pct"] * 3

@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import numpy as np
@@ -125,3 +126,82 @@ def test_digits_are_packed_without_files():
     assert images.shape == (1797, 8, 8, 3)
     assert (meta["pool_size"], meta["tuning_size"], meta["root"]) == (1437, 143, None)
     assert len(set(index["file"])) == 1797
+
+
+# --- judged on the tuning split ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["packed", "files"])
+def built(folder, request):
+    """A pool of 30 + 30 images of two classes and 4 + 4 test images, in one array or left in their files."""
+    sizes = ((12, 12),) if request.param == "packed" else ((12, 12), (14, 10))
+    root = folder(train=30, test=4, sizes=sizes)
+    parts = build(root)
+    assert parts[2]["packed"] == (request.param == "packed")
+    return root, *parts
+
+
+def test_the_tuning_split_becomes_the_test_set_and_the_rest_the_pool(built):
+    _, index, images, meta = built
+    found, _, facts = pool.judged_on_tuning(index, images, meta)
+    tuning = index[index["tuning"]]
+    rest = index[~index["tuning"] & index["split"].eq("pool")]
+    assert (len(rest), len(tuning)) == (54, 6)
+    assert found["split"].tolist() == ["pool"] * 54 + ["test"] * 6
+    assert found["id"].tolist() == [*range(54), *range(6)]
+    assert found["file"].tolist() == [*rest["file"], *tuning["file"]]
+    assert found["label"].tolist() == [*rest["label"], *tuning["label"]]
+    assert not found["tuning"].any()
+    assert found.dtypes.to_dict() == index.dtypes.to_dict()
+    assert (facts["pool_size"], facts["test_size"], facts["tuning_size"]) == (54, 6, 0)
+    assert (facts["pool_counts"], facts["test_counts"]) == ([27, 27], [3, 3])
+    assert not [file for file in found["file"] if file.startswith("test/")]
+    changed = {"pool_size", "test_size", "pool_counts", "test_counts", "tuning_size", "index_hash"}
+    assert {key: facts[key] for key in facts.keys() - changed} == {key: meta[key] for key in meta.keys() - changed}
+    json.dumps(facts, allow_nan=False)
+
+
+def test_rows_of_images_stay_those_of_the_index(built):
+    root, index, images, meta = built
+    found, kept, _ = pool.judged_on_tuning(index, images, meta)
+    if not meta["packed"]:
+        assert kept.shape == (0, 0, 0, 3)
+        return
+    assert kept.shape == (60, 12, 12, 3)
+    for row, file in enumerate(found["file"]):
+        assert np.array_equal(kept[row], decoding.decode(root / file))
+
+
+def test_the_hash_of_a_judged_pool_is_that_of_its_own_lines(built):
+    _, index, images, meta = built
+    found, _, facts = pool.judged_on_tuning(index, images, meta)
+    lines = [
+        f"{split}\t{number}\t{file}\t{label}\t0\n"
+        for number, file, label, split in zip(found["id"], found["file"], found["label"], found["split"], strict=True)
+    ]
+    assert facts["index_hash"] == hashlib.sha256("".join(lines).encode()).hexdigest() != meta["index_hash"]
+
+
+def test_the_pool_that_is_judged_on_its_tuning_split_stays_as_it_was(built):
+    _, index, images, meta = built
+    before = (index.copy(), images.copy(), json.dumps(meta))
+    pool.judged_on_tuning(index, images, meta)
+    assert index.equals(before[0])
+    assert np.array_equal(images, before[1])
+    assert json.dumps(meta) == before[2]
+
+
+def test_a_pool_too_small_for_a_tuning_split_is_refused(folder):
+    parts = build(folder(train=4))  # a tenth of eight images is none
+    with pytest.raises(DataError, match="a pool of 8 images has no tuning split; judged_on: tuning needs more images"):
+        pool.judged_on_tuning(*parts)
+
+
+def test_the_digits_keep_nine_tenths_and_none_of_their_test_images():
+    parts = pool.build_pool(sources.load("digits", None), dataset="digits", tuning_seed=0)
+    index, images, facts = pool.judged_on_tuning(*parts)
+    assert (facts["pool_size"], facts["test_size"]) == (1294, 143)
+    assert images.shape == (1437, 8, 8, 3)
+    held_out = set(parts[0].loc[parts[0]["split"] == "test", "file"])
+    assert len(held_out) == 360
+    assert not held_out & set(index["file"])

@@ -176,6 +176,27 @@ def test_without_class_names_labels_change_nothing():
     assert first == captions(images, ("cat", "dog"), labels[::-1], name_class=False)
 
 
+# --- the class name alone ---------------------------------------------------------------------------------------------
+
+
+def names_of(labels, classes, **params):
+    captioner = captioners.build({"kind": "class_name", **params})
+    return captioner.finish(captioner.caption(None, np.array(labels), classes, np.arange(len(labels))))
+
+
+def test_the_label_in_words_and_nothing_of_the_image():
+    classes = ["Faces_easy", "sea_horse", "ant"]
+    assert names_of([1, 0, 2, 1], classes) == ["sea horse", "Faces easy", "ant", "sea horse"]
+    assert captioners.get("class_name").needs_images is False
+
+
+def test_other_images_labels_are_as_many_of_each():
+    labels = [0, 0, 1, 2, 2, 2, 1, 0, 2]
+    kept, moved = names_of(labels, ["a", "b", "c"]), names_of(labels, ["a", "b", "c"], shuffled=True, seed=3)
+    assert sorted(moved) == sorted(kept)
+    assert moved != kept
+
+
 # --- the interface ----------------------------------------------------------------------------------------------------
 
 
@@ -191,13 +212,36 @@ def test_shuffled_captions_all_move_and_none_is_lost():
     assert moved != captions(images, classes, labels, shuffled=True, seed=5)
 
 
+@pytest.mark.parametrize("kind", ["attributes", "class_name"])
+def test_every_image_has_one_caption_however_the_pool_is_batched(kind):
+    """Of the captioners that need neither a model nor a file."""
+    stack = torch.from_numpy(np.random.default_rng(1).integers(0, 255, (7, 3, 12, 12), dtype=np.uint8))
+    labels, classes, ids = np.array([0, 1, 1, 0, 2, 2, 1]), ["cat", "dog", "sea_horse"], np.arange(7)
+
+    def written(*sizes):
+        captioner = captioners.build({"kind": kind, "seed": 5})
+        assert captioner.prepare([f"{n}.png" for n in ids], [], torch.device("cpu")) == {}
+        captions = []
+        for rows in np.split(ids, np.cumsum(sizes)):
+            images = stack[rows] if captioner.needs_images else None
+            captions += captioner.caption(images, labels[rows], classes, rows)
+        return captioner.finish(captions)
+
+    whole = written()
+    assert whole == written(3, 2) == written(1, 1, 4)
+    assert len(whole) == 7
+    assert [next(name for name in ("cat", "dog", "sea horse") if name in text) for text in whole] == [
+        classes[label].replace("_", " ") for label in labels
+    ]
+
+
 def test_lists_and_tensors_are_the_same():
     stack = torch.from_numpy(np.random.default_rng(0).integers(0, 255, (4, 3, 16, 16), dtype=np.uint8))
     assert captions(stack) == captions(list(stack))
 
 
 def test_unknown_kinds_and_parameters_are_named():
-    with pytest.raises(ConfigError, match="captioner kind 'poet' is not one of attributes"):
+    with pytest.raises(ConfigError, match="captioner kind 'poet' is not one of attributes, blip2, class_name, dataset"):
         captioners.build({"kind": "poet"})
     with pytest.raises(ConfigError, match="name_clas: Extra inputs"):
         captioners.build({"kind": "attributes", "name_clas": True})

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -77,11 +79,78 @@ def test_a_prompt_is_appended_to_every_caption_and_moves_all_embeddings_alike():
     assert (unit @ unit.T).mean() > (plain @ plain.T).mean() + 0.05
 
 
+# --- one coordinate a caption -----------------------------------------------------------------------------------------
+
+
+def one_hot(captions, **params):
+    return text_encoders.build({"kind": "one_hot", "seed": 1, "prompt": None, **params}).encode(captions)
+
+
+def test_a_caption_is_a_unit_vector_along_its_place_in_the_alphabet():
+    text = one_hot(["dog", "ant", "emu", "dog"], width=4)
+    assert text.dtype == np.float32
+    assert text.tolist() == [[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 1, 0, 0]]
+
+
+def test_only_equal_captions_share_a_coordinate():
+    text = one_hot(CAPTIONS, width=30)
+    same = np.array([[mine == theirs for theirs in CAPTIONS] for mine in CAPTIONS])
+    assert np.array_equal(text @ text.T, same.astype(np.float32))
+
+
+def test_one_hot_of_class_names_are_the_labels():
+    """The control of CEA: with the class names as captions, as one-hot labels up to the order of the columns."""
+    from vecaf.models import captioners
+
+    labels, classes = np.array([2, 0, 1, 2, 2, 0]), ["bee", "cow", "ant"]
+    captions = captioners.build({"kind": "class_name"}).caption(None, labels, classes, np.arange(6))
+    assert np.array_equal(one_hot(captions, width=3)[:, np.argsort(np.argsort(classes))], np.eye(3)[labels])
+
+
+def test_the_order_of_a_pool_is_no_matter():
+    order = np.random.default_rng(2).permutation(len(CAPTIONS))
+    assert np.array_equal(one_hot(CAPTIONS)[order], one_hot([CAPTIONS[row] for row in order]))
+
+
+def test_more_distinct_captions_than_columns_are_refused():
+    assert one_hot(["a", "b", "c", "a"], width=3).shape == (4, 3)
+    with pytest.raises(DataError, match="3 distinct captions do not fit 2 columns: one_hot is for captions that are"):
+        one_hot(["a", "b", "c", "a"], width=2)
+
+
+def test_a_large_pool_comes_in_parts_of_which_none_is_larger_than_some_thousands():
+    captions = [f"class {row % 7}" for row in range(9000)]
+    encoder = text_encoders.build({"kind": "one_hot", "width": 8})
+    parts = list(encoder.batches(captions))
+    assert [len(rows) for rows, _ in parts] == [4096, 4096, 808]
+    assert np.concatenate([rows for rows, _ in parts]).tolist() == list(range(9000))
+    whole = encoder.encode(captions)
+    assert np.array_equal(whole, np.concatenate([embeddings for _, embeddings in parts]))
+    assert np.array_equal(whole.argmax(axis=1), np.arange(9000) % 7)
+
+
+@pytest.mark.parametrize("kind", ["tfidf", "one_hot"])
+def test_every_row_is_filled_with_finite_numbers_of_the_promised_width(kind):
+    """Of the encoders that need no model."""
+    encoder = text_encoders.build({"kind": kind, "width": 25, "seed": 1})
+    out = np.full((len(CAPTIONS), 25), np.nan, dtype=np.float32)
+    assert encoder.encode(CAPTIONS, out=out) is out
+    assert encoder.width == 25
+    assert np.isfinite(out).all()
+    again = text_encoders.build({"kind": kind, "width": 25, "seed": 1}).encode(CAPTIONS)
+    assert np.array_equal(out, again)
+    json.dumps(encoder.facts(), allow_nan=False)
+
+
 def test_unknown_kinds_and_parameters_are_named():
-    with pytest.raises(ConfigError, match="text encoder kind 'clap' is not one of tfidf"):
+    with pytest.raises(ConfigError, match="text encoder kind 'clap' is not one of one_hot, tfidf, transformers"):
         text_encoders.build({"kind": "clap"})
     with pytest.raises(ConfigError, match="width: "):
         encode(CAPTIONS, width=0)
     assert text_encoders.implemented("tfidf")
     assert not text_encoders.implemented("clap")
     assert set(text_encoders.get("tfidf").Params.model_fields) == {"width", "ngrams"}
+    with pytest.raises(ConfigError, match="width: "):
+        one_hot(CAPTIONS, width=0)
+    with pytest.raises(ConfigError, match="ngrams: Extra inputs"):
+        one_hot(CAPTIONS, ngrams=1)

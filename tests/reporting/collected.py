@@ -5,6 +5,7 @@ import re
 
 import pandas as pd
 
+from vecaf import readings
 from vecaf.artifacts import canonical
 from vecaf.reporting.entries import COLUMNS
 from vecaf.reporting.metrics import SELECTION, VALUES
@@ -58,3 +59,11 @@ def check_latex(tex):
             spanned = sum(int(width) - 1 for width in re.findall(r"\\multicolumn\{(\d+)\}", row))
             assert len(re.findall(r"(?<!\\)&", row)) + 1 + spanned == len(columns), row
     return len(tabulars)
+
+
+def contrasted(study, exhibit):
+    """Return the layout of an exhibit that shows what one choice changes, as its script is told it."""
+    spec = study.config.exhibits[exhibit]
+    told = {"exhibit": exhibit, "title": spec.title, "notes": spec.notes, "config_digest": study.digests[exhibit]}
+    told |= {"contrasts": readings.contrasts(study, exhibit), "choices": readings.defaults(study, exhibit)}
+    return json.loads(canonical(told))

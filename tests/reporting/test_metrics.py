@@ -113,3 +113,85 @@ def test_table_row(complete):
     assert row["top1"] == 0.9
     assert (row["dataset"], row["seed"], row["status"], row["origin"]) == ("digits", 0, "measured", "published")
     assert row["digest"] == complete["provenance"]["digest"]
+
+
+# --- what the selections of a cell are like ---------------------------------------------------------------------------
+
+
+def diagnostics(**changed):
+    """Return what one selection logs, in round numbers."""
+    logged = {
+        "loss_ratio": 1.5,
+        "loss_z": 4.0,
+        "overlap_top_loss": 0.25,
+        "overlap_initial": 0.5,
+        "overlap_previous": 0.125,
+        "classes_covered": 8,
+        "classes_expected": 6.4,
+        "objective_of_selected": -3.0,
+        "objective_of_random_mean": -2.0,
+        "objective_of_random_sd": 0.25,
+        "seconds": 2.0,
+        "warnings": ["not a number"],
+    }
+    return logged | changed
+
+
+def test_facts_are_means_over_the_loops_after_the_first():
+    first = diagnostics(loss_ratio=100.0, overlap_previous=None, seconds=1e6, objective_of_random_sd=None)
+    later = diagnostics(loss_ratio=2.5, loss_z=-1.0, classes_covered=4, objective_of_selected=-1.0, seconds=3.0)
+    facts = metrics.selection_facts([first, diagnostics(), later])
+    assert facts == {
+        "loss_ratio": 2.0,
+        "loss_z": 1.5,
+        "overlap_top_loss": 0.25,
+        "overlap_initial": 0.5,
+        "overlap_previous": 0.125,
+        "class_coverage": pytest.approx((8 / 6.4 + 4 / 6.4) / 2),
+        "objective_gain": pytest.approx((1 / 0.25 - 1 / 0.25) / 2),
+        "select_seconds": 2.5,
+    }
+    assert tuple(facts) == metrics.SELECTION
+
+
+def test_facts_of_a_single_selection_are_its_own():
+    facts = metrics.selection_facts([diagnostics(overlap_previous=None)])
+    assert (facts["loss_ratio"], facts["class_coverage"], facts["objective_gain"]) == (1.5, 1.25, 4.0)
+    assert facts["overlap_previous"] is None
+
+
+@pytest.mark.parametrize(
+    ("missing", "fact"),
+    [
+        ({"loss_z": None}, "loss_z"),
+        ({"classes_expected": None}, "class_coverage"),
+        ({"objective_of_random_sd": None}, "objective_gain"),
+        ({"objective_of_random_sd": 0.0}, "objective_gain"),
+        ({"seconds": None}, "select_seconds"),
+    ],
+)
+def test_a_number_that_one_loop_lacks_is_unknown_for_the_cell(missing, fact):
+    facts = metrics.selection_facts([diagnostics(), diagnostics(), diagnostics(**missing)])
+    assert [name for name, value in facts.items() if value is None] == [fact]
+    assert all(value is not None for value in metrics.selection_facts([diagnostics(**missing), diagnostics()]).values())
+
+
+def test_selectors_that_log_nothing_and_cells_without_a_log_have_no_facts():
+    nothing = dict.fromkeys(metrics.SELECTION)
+    assert metrics.selection_facts([]) == nothing
+    assert metrics.selection_facts([{}, {}]) == nothing
+
+
+def test_a_row_carries_the_facts_and_the_ids_of_every_loop_in_order(complete):
+    """Ten loops and more: their names do not sort as text."""
+    assert {name: metrics.table_row(complete)[name] for name in metrics.SELECTION} == dict.fromkeys(metrics.SELECTION)
+    hashes = {f"loop{loop}": f"{loop:x}" * 64 for loop in range(1, 10)}
+    hashes |= {"loop10": "e" * 64, "loop11": "f" * 64}
+    complete["provenance"]["ids"] = dict(sorted(hashes.items()))  # as in the file
+    complete["provenance"]["selection"] = [diagnostics(loss_z=float(loop)) for loop in range(1, 12)]
+    metrics.check_metrics(complete, FILE)
+    row = metrics.table_row(complete)
+    assert [name[0] for name in row["ids"].split()] == [*"123456789", "e", "f"]
+    assert row["loss_z"] == sum(range(2, 12)) / 10
+    assert row["overlap_initial"] == 0.5
+    assert list(row)[-2:] == ["origin", "digest"]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scripts import embed_text, metrics, select
+from scripts import embed_text, metrics, pool, select
 from vecaf import artifacts
 from vecaf.errors import ArtifactError, DataError, SelectionError
 
@@ -42,6 +42,35 @@ def test_bad_json_and_bad_files_are_one_sentence(tmp_path):
     assert done.returncode == 1
     assert done.stderr.startswith("error: cannot read ")
     assert len(done.stderr.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def pool_of_digits(folder, judged_on, pool_size=1437):
+    """Run the pool step on the embedded digits; return what it says and its files, read."""
+    seeds = {"split": 1, "tuning": 2}
+    params = {"dataset": "d", "source": "digits", "split_rule": None, "pool_size": pool_size, "judged_on": judged_on}
+    files = [folder / name for name in ("index.parquet", "images.npy", "pool.json")]
+    told = [word for name, file in zip(("index", "images", "meta"), files, strict=True) for word in (f"--{name}", file)]
+    said = pool.main(["--root", "none", "--params", json.dumps(params | {"seeds": seeds}), *map(str, told)])
+    return said, artifacts.read_table(files[0]), artifacts.read_array(files[1]), artifacts.read_json(files[2])
+
+
+def test_a_pool_is_judged_on_its_test_set_or_on_its_tuning_split(tmp_path):
+    said, whole, images, meta = pool_of_digits(tmp_path / "test", "test")
+    assert said == "d: 1437 pool and 360 test images, 10 classes"
+    judged_said, index, judged, facts = pool_of_digits(tmp_path / "tuning", "tuning")
+    assert judged_said == "d: 1294 pool and 143 test images, 10 classes"
+    tuning = whole.index[whole["tuning"]]
+    rest = whole.index[~whole["tuning"] & (whole["split"] == "pool")]
+    assert index["file"].tolist() == whole["file"][[*rest, *tuning]].tolist()
+    np.testing.assert_array_equal(judged, images[[*rest, *tuning]])
+    assert (facts["pool_size"], facts["test_size"], facts["packed"]) == (1294, 143, True)
+    assert meta["tuning_size"] == 143
+
+
+def test_the_size_of_a_pool_is_that_before_its_tuning_split_leaves(tmp_path):
+    with pytest.raises(DataError, match="the pool has 1437 images, but pool_size is 1294"):
+        pool_of_digits(tmp_path, "tuning", pool_size=1294)
     assert not list(tmp_path.iterdir())
 
 

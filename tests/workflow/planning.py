@@ -25,6 +25,13 @@ for word in sys.argv[1:]:
 """
 
 
+# Targets that ask for files and do nothing.
+IDLE = {
+    *("all", "all_tables", "cells", *(f"table{number}" for number in range(1, 8))),
+    *("extensions", "readings", "deviations", "specification_curve"),
+}
+
+
 class Project:
     """A copy of the project in which the workflow can be run and asked for its plans."""
 
@@ -33,7 +40,7 @@ class Project:
 
     def snakemake(self, *arguments: str, overlay: dict | None = None, check: bool = True, fakes: Path | None = None):
         """Run snakemake with the demo's profile and an overlay; fakes: a folder whose scripts stand in for the real."""
-        files = ["demo/study.yaml"]
+        files = ["config/digits.yaml", "demo/study.yaml"]
         if overlay is not None:
             (self.folder / "overlay.yaml").write_text(yaml.safe_dump(overlay))
             files.append("overlay.yaml")
@@ -56,8 +63,7 @@ class Project:
                 wildcards = re.search(r"wildcards: (.*)", block)
                 pairs = (pair.split("=") for pair in wildcards[1].split(", ")) if wildcards else ()
                 jobs.append({"rule": found[1], **dict(pairs)})
-        idle = ("all", "all_tables", *(f"table{number}" for number in range(1, 8)), "extensions", "cells")
-        return [job for job in jobs if job["rule"] not in idle]
+        return [job for job in jobs if job["rule"] not in IDLE]
 
 
 def rules(jobs) -> Counter:

@@ -48,7 +48,7 @@ def load(raw: dict[str, Any]) -> Config:
 def _shown(names: list[Any], exhibits: dict[str, Any], problems: list[str]) -> dict[str, Any]:
     """Return the exhibits that a study shows; report names that none has."""
     defined = ", ".join(exhibits) or "none defined"
-    problems += [f"shows: {name!r} is not one of {defined}" for name in names if name not in exhibits]
+    problems += [f"shows: {name!r} is not one of {defined}" for name in names if name not in list(exhibits)]
     return {name: exhibit for name, exhibit in exhibits.items() if name in names}
 
 

@@ -20,6 +20,7 @@ from vecaf.reporting.layout import KEYS
 from vecaf.reporting.metrics import SELECTION
 from vecaf.reporting.statistics import Difference
 
+_MANY = 4  # more changes than a line can name
 PLACE = ("dataset", "backbone", "ratio", "schedule")
 
 
@@ -53,7 +54,9 @@ class Contrast:
 
     @property
     def label(self) -> str:
-        """The reading in words: ``ods.diversity = 1``, or the method's title where it varies nothing."""
+        """The reading in words: ``ods.diversity = 1``, or the method's title where it varies nothing, or very much."""
+        if len(self.spec["changes"]) > _MANY:
+            return self.spec["title"]
         said = [f"{key} = {value_text(value)}" for key, (_, value) in self.spec["changes"].items()]
         return ", ".join(said) or self.spec["title"]
 
@@ -176,13 +179,13 @@ def percent(values: Iterable[float]) -> str:
 
 
 def points(difference: Difference | None) -> str:
-    """Return a difference of fractions in points with its interval: ``−1.20 [−3.10, 0.70]``."""
+    """Return a difference of fractions in points with its interval: ``−1.20 (−3.10 to +0.70)``."""
     if difference is None or difference.estimate is None:
         return "—"
     text = signed(100 * difference.estimate)
     if difference.low is None:
         return text
-    return f"{text} [{signed(100 * difference.low)}, {signed(100 * difference.high)}]"
+    return f"{text} ({signed(100 * difference.low)} to {signed(100 * difference.high)})"
 
 
 def signed(value: float, digits: int = 2) -> str:

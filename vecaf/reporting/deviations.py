@@ -124,7 +124,8 @@ def _effects(deviation: Deviation, found: Sequence[Contrast]) -> Iterator[str]:
     several = len({contrast.spec["dataset"] for contrast in found if contrast.from_base}) > 1
     for contrast in found:
         changed = set(contrast.spec["changes"])
-        if contrast.from_base is None or not changed or not changed <= set(deviation.readings):
+        measured = contrast.from_base is not None and contrast.from_base.estimate is not None
+        if not measured or not changed or not changed <= set(deviation.readings):
             continue
         place = f" on {contrast.spec['dataset_title']}" if several else ""
         whose = "" if contrast.spec["root"] == "vecaf" else f"{contrast.spec['root']}: "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -83,32 +84,53 @@ def build(rows: pd.DataFrame, layout: Mapping[str, Any]) -> figure.Figure:
     seeds = {spec.difference.n for spec in specs}
     caption = (
         f"{layout['title']}: differences in points of top-1 accuracy, paired by seed, with Student's 95 % interval "
-        f"(n = {', '.join(map(str, sorted(seeds))) or 0} seeds; none where n = 1), sorted. "
+        f"(n = {', '.join(map(str, sorted(seeds))) or 0} seeds; none where n = 1), sorted; what lies outside the axis "
+        "stands at its end with its number. "
         f"Configuration {layout['config_digest']}."
     )
     return figure.Figure(_draw(specs, layout), tuple(_record(spec) for spec in specs), caption)
 
 
 def _draw(specs: Sequence[Specification], layout: Mapping[str, Any]):
-    canvas, axes = figure.canvas(6.4, 1.5 + LINE * max(len(specs), 3))
-    places = dict.fromkeys(spec.place for spec in specs)
+    canvas, axes = figure.canvas(7.2, 1.5 + LINE * max(len(specs), 3))
+    edge = _edge([100 * spec.difference.estimate for spec in specs])
+    usual = Counter(spec.place for spec in specs).most_common(1)
     for height, spec in enumerate(specs):
         title, colour, marker = FAMILIES[spec.family]
         low, high = spec.difference.low, spec.difference.high
         value = 100 * spec.difference.estimate
+        drawn = max(-edge, min(edge, value))
         if low is not None:
             axes.plot([100 * low, 100 * high], [height, height], color=figure.COLOURS[colour], linewidth=1.1, alpha=0.8)
-        axes.plot([value], [height], marker, color=figure.COLOURS[colour], label=title, markersize=4.5)
+        axes.plot([drawn], [height], marker, color=figure.COLOURS[colour], label=title, markersize=4.5, clip_on=False)
+        if drawn != value:
+            side = "left" if value < 0 else "right"
+            axes.annotate(
+                contrasts.signed(value, 0),
+                (drawn, height),
+                xytext=(8 if value < 0 else -8, 0),
+                va="center",
+                textcoords="offset points",
+                fontsize=7,
+                ha=side,
+            )
     axes.axvline(0, color=figure.COLOURS["grey"], linewidth=0.9)
-    axes.set_yticks(range(len(specs)), [_written(spec, len(places) > 1) for spec in specs])
+    axes.set_xlim(-1.05 * edge, 1.05 * edge)
+    labels = [_written(spec, bool(usual) and spec.place != usual[0][0]) for spec in specs]
+    axes.set_yticks(range(len(specs)), labels, fontsize=7)
     axes.set_ylim(-0.8, len(specs) - 0.2)
     axes.grid(axis="y", visible=False)
-    axes.set_xlabel("VeCAF minus ActiveFT, points of accuracy")
+    axes.set_xlabel("points of accuracy")
     above = sum(spec.difference.low is not None and spec.difference.low > 0 for spec in specs)
     below = sum(spec.difference.high is not None and spec.difference.high < 0 for spec in specs)
     positive = sum(spec.difference.estimate > 0 for spec in specs)
-    axes.set_title(
-        f"{positive} of {len(specs)} readings favour VeCAF; intervals above zero: {above}, below: {below}", loc="left"
+    place = f" ({usual[0][0]})" if usual else ""
+    canvas.suptitle(
+        f"VeCAF minus ActiveFT{place}: {positive} of {len(specs)} readings above zero, "
+        f"whole interval above: {above}, below: {below}",
+        fontsize=8.5,
+        x=0.01,
+        ha="left",
     )
     handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     ordered = [title for title, _, _ in FAMILIES.values() if title in handles]
@@ -116,9 +138,16 @@ def _draw(specs: Sequence[Specification], layout: Mapping[str, Any]):
     return canvas
 
 
+def _edge(values: Sequence[float]) -> float:
+    """Return where the axis ends, in points: a few ruined readings must not press all others together."""
+    sizes = sorted(abs(value) for value in values)
+    typical = sizes[int(0.85 * (len(sizes) - 1))] if sizes else 0.0
+    return max(2.0, 1.6 * typical)
+
+
 def _written(spec: Specification, with_place: bool) -> str:
     said = spec.label if spec.metric == "top1" else f"{spec.label} (recall)"
-    return f"{said}  [{spec.place}]" if with_place else said
+    return f"{said} [{spec.place}]" if with_place else said
 
 
 def _record(spec: Specification) -> dict[str, Any]:

@@ -1,0 +1,352 @@
+"""Every variant of the exhibits of readings: what it changes by its name, and that no step of its cells differs else."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from vecaf import augmentation, config, readings
+from vecaf.artifacts import canonical
+from vecaf.config.merging import merge
+from vecaf.grid import Cell
+from vecaf.selection import ods
+from vecaf.study import Study
+
+# Of VeCAF on CIFAR-10, as its text and section 3 of the design say it.
+DEFAULTS = {
+    "ods.objective": "eq7",
+    "ods.diversity": 0.1,
+    "ods.ensemble": 5,
+    "ods.debias": "best_member",
+    "ods.center": False,
+    "ods.iterations": 300,
+    "ods.until_convergence": True,
+    "ods.rows": None,
+    "ods.learning_rate": 0.001,
+    "ods.first_loop": "random_head",
+    "cea.attention": "relative",
+    "cea.step": 0.1,
+    "cea.noise": 0.0,
+    "cea.projection": "orthogonal",
+    "cea.ridge_fit": "pool",
+    "cea.scope": "pool",
+    "cea.in_finetune": True,
+    "cea": "on",
+    "captioner": "blip2",
+    "encoder": "clip_l",
+    "loop.accumulate": False,
+    "loop.optimizer_state": "carry",
+    "recipe": "paper",
+    "recipe.head_lr_multiplier": "default",
+    "objective.form": "logsumexp",
+    "objective.in_finetune": True,
+    "activeft.objective": "released",
+    "top_k_loss.first_loop": "random_head",
+    "eval_transform": "squash224",
+    "split_rule": "stratified_80_20",
+}
+ONE_MEMBER = {"ods.ensemble": 1, "ods.debias": "none"}
+ONE_HOT = {"captioner": "class_name", "encoder": "one_hot"}
+# method → what it makes the other way; those that no method stands above make nothing another way.
+CHANGES = {
+    **dict.fromkeys(("vecaf", "activeft", "top_k_loss", "vecaf_cat", "activeft_cat"), {}),
+    "vecaf_no_cea": {"cea": "none"},
+    "vecaf_uniform": {"ods.objective": "uniform"},
+    "vecaf_released": {
+        **{"ods.objective": "released", "ods.diversity": 1.0, "ods.debias": "released"},
+        **{"cea.attention": "unit", "cea.step": 1.2, "cea.noise": 0.001, "cea.projection": "identity"},
+        "cea.in_finetune": False,
+    },
+    "vecaf_released_objective": {"ods.objective": "released", "ods.diversity": 1.0},
+    "vecaf_lambda_0": {"ods.diversity": 0.0},
+    "vecaf_lambda_1": {"ods.diversity": 1.0},
+    "vecaf_centered": {"ods.center": True},
+    "vecaf_centered_lambda_1": {"ods.center": True, "ods.diversity": 1.0},
+    "vecaf_one_member": ONE_MEMBER,
+    "vecaf_one_member_long": ONE_MEMBER | {"ods.iterations": 1500},
+    "vecaf_one_member_fast": ONE_MEMBER | {"ods.learning_rate": 0.01},
+    "vecaf_literal": {"ods.debias": "literal"},
+    "vecaf_released_debias": {"ods.debias": "released"},
+    "vecaf_matched_mean": {"ods.debias": "matched_mean"},
+    "vecaf_matched": {"ods.debias": "matched"},
+    "vecaf_100_steps": {"ods.iterations": 100, "ods.until_convergence": False},
+    "vecaf_300_steps": {"ods.until_convergence": False},
+    "vecaf_rows": {"ods.rows": 1000},
+    "vecaf_first_uniform": {"ods.first_loop": "uniform"},
+    "vecaf_first_class_mean": {"ods.first_loop": "class_mean"},
+    "vecaf_attention_literal": {"cea.attention": "literal"},
+    "vecaf_attention_unit": {"cea.attention": "unit"},
+    "vecaf_step_03": {"cea.step": 0.3},
+    "vecaf_step_1": {"cea.step": 1.0},
+    "vecaf_step_released": {"cea.step": 1.2, "cea.noise": 0.001},
+    "vecaf_identity": {"cea.projection": "identity"},
+    "vecaf_pca": {"cea.projection": "pca"},
+    "vecaf_ridge": {"cea.projection": "ridge"},
+    "vecaf_ridge_selected": {"cea.projection": "ridge", "cea.ridge_fit": "selected", "cea.scope": "selected"},
+    "vecaf_scope_selected": {"cea.scope": "selected"},
+    "vecaf_not_in_finetune": {"cea.in_finetune": False},
+    "vecaf_unnamed": {"captioner": "attributes_unnamed"},
+    "vecaf_shuffled": {"captioner": "blip2_shuffled"},
+    "vecaf_keyword": {"captioner": "blip2_keyword"},
+    "vecaf_one_hot": ONE_HOT,
+    "vecaf_ridge_unnamed": {"cea.projection": "ridge", "captioner": "attributes_unnamed"},
+    "vecaf_ridge_shuffled": {"cea.projection": "ridge", "captioner": "blip2_shuffled"},
+    "vecaf_ridge_one_hot": {"cea.projection": "ridge"} | ONE_HOT,
+    **dict.fromkeys(("vecaf_accumulate", "activeft_accumulate"), {"loop.accumulate": True}),
+    **dict.fromkeys(("vecaf_reset", "activeft_reset"), {"loop.optimizer_state": "reset"}),
+    **dict.fromkeys(("vecaf_recipe_released", "activeft_recipe_released"), {"recipe": "released"}),
+    **dict.fromkeys(("vecaf_head_20", "activeft_head_20"), {"recipe.head_lr_multiplier": 20.0}),
+    "activeft_paper": {"activeft.objective": "paper"},
+    "top_k_loss_class_mean": {"top_k_loss.first_loop": "class_mean"},
+    **dict.fromkeys(("vecaf_cat_sum", "activeft_cat_sum"), {"objective.form": "sum"}),
+    **dict.fromkeys(("vecaf_cat_selection", "activeft_cat_selection"), {"objective.in_finetune": False}),
+}
+# Values of section 3 of the design that are run. What is not here belongs to others: the wordings of prompts and the
+# readings of the trained baselines of table 1; temperature, shrinkage and ridge penalty have one value each.
+OTHER_VALUES = {
+    "ods.objective": ["released", "uniform"],
+    "ods.diversity": [1.0, 0.0],
+    "ods.debias": ["none", "literal", "released", "matched_mean", "matched"],
+    "ods.center": [True],
+    "ods.iterations": [100, 1500],
+    "ods.until_convergence": [False],
+    "ods.rows": [1000],
+    "ods.first_loop": ["uniform", "class_mean"],
+    "cea.attention": ["literal", "unit"],
+    "cea.step": [0.3, 1.0, 1.2],
+    "cea.projection": ["identity", "ridge", "pca"],
+    "cea.scope": ["selected"],
+    "cea.in_finetune": [False],
+    "loop.accumulate": [True],
+    "loop.optimizer_state": ["reset"],
+    "recipe": ["released"],
+    "eval_transform": ["resize256_crop224"],
+    "split_rule": ["30_per_class"],
+    "objective.form": ["sum"],
+    "objective.in_finetune": [False],
+    "activeft.objective": ["paper"],
+}
+UNCHANGED = {"ods.temperature", "ods.shrinkage", "cea.ridge_penalty"}
+
+
+@pytest.fixture(scope="module")
+def found(paper):
+    return readings.contrasts(paper, "readings")
+
+
+def on_cifar10(found):
+    return {spec["method"]: spec for spec in found if spec["dataset"] == "cifar10"}
+
+
+def test_the_exhibit_shows_these_variants_and_no_other(found):
+    assert set(on_cifar10(found)) == set(CHANGES)
+
+
+@pytest.mark.parametrize("method", CHANGES)
+def test_a_variant_changes_what_its_name_says_and_nothing_else(found, method):
+    expected = {key: [DEFAULTS[key], value] for key, value in CHANGES[method].items()}
+    assert on_cifar10(found)[method]["changes"] == expected
+
+
+# --- against what the steps are told ----------------------------------------------------------------------------------
+
+# Where a reading stands in the parameters of a cell's steps, list positions left out.
+PLACES = {
+    "ods": ["selection.params.{}"],
+    "activeft": ["selection.params.{}"],
+    "top_k_loss": ["selection.params.{}"],
+    "cea": ["cea.{}", "finetune.cea.cea.{}"],
+    "captioner": ["text.captioner."],
+    "encoder": ["text.encoder."],
+    "loop.accumulate": ["finetune.accumulate"],
+    "loop.optimizer_state": ["finetune.training.optimizer_state"],
+    "recipe": ["finetune.training.recipe"],
+    "recipe.head_lr_multiplier": ["finetune.training.overrides.head_lr_multiplier"],
+    "objective.form": ["score.objective.form", "head.objective.form", "finetune.objective.form"],
+    "objective.in_finetune": ["finetune.objective"],
+    "eval_transform": ["score.eval_transform", "finetune.eval_transform", "pool.dataset"],
+    "split_rule": ["pool.split_rule", "pool.dataset"],
+}
+
+
+def places(key):
+    """Return the beginnings of what a reading may change in the parameters."""
+    part, _, name = key.partition(".")
+    if key == "cea":
+        return ["cea", "finetune.cea", "text"]
+    if key == "cea.in_finetune":
+        return ["cea.in_finetune", "finetune.cea"]
+    if name == "first_loop":
+        return ["selection.params.first_loop", "head.head"]
+    return [place.format(name) for place in PLACES.get(key) or PLACES[part]]
+
+
+def flat(value, path=()):
+    """Return every leaf of nested parameters, under its path."""
+    if isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        return {where: leaf for key, part in items for where, leaf in flat(part, (*path, key)).items()}
+    return {path: value}
+
+
+def differing(study, spec, dataset, method):
+    """Return the names of parameters in which a contrast's cell differs from that of another dataset or method."""
+    own = Cell(*(spec[key] for key in ("dataset", "backbone", "method", "ratio", "schedule")), seed=0)
+    mine, theirs = (flat(study.resolved(cell)) for cell in (own, replace(own, dataset=dataset, method=method)))
+    paths = {path for path in mine.keys() | theirs.keys() if mine.get(path, "absent") != theirs.get(path, "absent")}
+    return {".".join(key for key in path if isinstance(key, str)) for path in paths}
+
+
+@pytest.mark.parametrize("exhibit", ["paper", "digits"])
+def test_no_step_is_told_anything_else_than_the_changes_name(paper, digits, exhibit):
+    study = {"paper": paper, "digits": digits}[exhibit]
+    for spec in readings.contrasts(study, "readings"):
+        different = differing(study, spec, *spec["base"])
+        allowed = [place for key in spec["changes"] for place in places(key)]
+        assert not {name for name in different if not name.startswith(tuple(allowed))}, spec["method"]
+        for key in spec["changes"]:
+            assert any(name.startswith(tuple(places(key))) for name in different), (spec["method"], key)
+
+
+def test_a_baseline_is_told_the_same_outside_selection_and_augmentation(found, paper):
+    """The head of class means stays: ActiveFT reads no losses and has no such choice."""
+    own = ("selection.", "cea", "text", "finetune.cea")
+    for spec in found:
+        if spec["reference"] is not None:
+            different = differing(paper, spec, spec["dataset"], spec["reference"])
+            head = {"head.head"} if spec["method"].endswith("class_mean") else set()
+            assert {name for name in different if not name.startswith(own)} == head, spec["method"]
+    compared = {spec["method"] for spec in found if spec["reference"] is None}
+    assert compared == {method for method in CHANGES if method.startswith("activeft")}
+
+
+# --- completeness -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", OTHER_VALUES)
+def test_every_other_value_of_the_design_is_run(found, key):
+    run = {json.dumps(spec["changes"][key][1]) for spec in found if key in spec["changes"]}
+    assert run == {json.dumps(value) for value in OTHER_VALUES[key]}
+
+
+def test_every_parameter_of_ods_and_cea_is_made_the_other_way(found):
+    known = {f"ods.{name}" for name in ods.Params.model_fields}
+    known |= {f"cea.{name}" for name in augmentation.Readings.model_fields}
+    changed = {key for spec in found for key in spec["changes"]}
+    assert known - changed == UNCHANGED
+
+
+def test_defaults_are_those_of_the_design(paper):
+    chosen = readings.defaults(paper, "readings")
+    shown = {key: value for key, value in DEFAULTS.items() if key in chosen}
+    assert {key: chosen[key] for key in shown} == shown | {"split_rule": None}  # CIFAR-10 has a split of its own
+    assert readings.defaults(paper, "table2") == {}  # shows variants of VeCAF alone
+    absent = {"cea", "recipe.head_lr_multiplier", "activeft.objective", "top_k_loss.first_loop"}
+    assert DEFAULTS.keys() - shown.keys() == absent | {"objective.form", "objective.in_finetune"}
+
+
+# --- variants of datasets ---------------------------------------------------------------------------------------------
+
+
+def test_only_variants_of_a_dataset_vary_another(found):
+    elsewhere = {(spec["dataset"], spec["base"][0]) for spec in found if spec["dataset"] != spec["base"][0]}
+    assert elsewhere == {("cifar10_crop224", "cifar10"), ("caltech101_30", "caltech101")}
+    for spec in found:
+        if spec["dataset"] != spec["base"][0]:
+            assert spec["base"][1] == spec["method"]
+            assert len(spec["changes"]) == 1
+            assert spec["reference"] == (None if spec["method"] == "activeft" else "activeft")
+
+
+def test_a_method_that_the_origin_does_not_show_varies_a_method_of_its_own_dataset(paper_raw):
+    more = [{"datasets": {"caltech101_30": ["5pct"]}, "methods": ["vecaf", "vecaf_lambda_0"]}]
+    study = Study(config.load(merge(paper_raw, {"exhibits": {"readings": {"blocks": more}}})))
+    bases = {spec["method"]: spec["base"] for spec in readings.contrasts(study, "readings")}
+    assert bases == dict.fromkeys(("vecaf", "vecaf_lambda_0"), ["caltech101_30", "vecaf"])
+
+
+# --- studies of one's own ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def digits(laid_over):
+    return Study(config.load(laid_over("config/digits.yaml", "config/readings_digits.yaml")))
+
+
+@pytest.fixture(scope="module")
+def tuning(laid_over):
+    files = ("config/digits.yaml", "config/small_images.yaml", "config/tuning.yaml")
+    return Study(config.load(laid_over(*files)))
+
+
+def test_the_digits_make_every_reading_the_other_way_that_the_paper_has(found, digits):
+    """But for BLIP-2 told the class and the split of Caltech-101, and with `eight` for `cat`."""
+    specs = readings.contrasts(digits, "readings")
+    shown = {spec["method"].replace("eight", "cat") for spec in specs}
+    assert shown == {method for method in CHANGES if method != "vecaf_keyword"} | {"random"}
+    theirs = {key for spec in found for key in spec["changes"]}
+    assert {key for spec in specs for key in spec["changes"]} == theirs - {"split_rule"}
+    assert digits.exhibits() == ["readings", "deviations", "specification_curve"]
+
+
+def test_captions_of_the_digits_are_controlled_as_those_of_the_paper(digits):
+    specs = {spec["method"]: spec["changes"] for spec in readings.contrasts(digits, "readings")}
+    assert specs["vecaf_shuffled"] == {"captioner": ["attributes", "attributes_shuffled"]}
+    assert specs["vecaf_one_hot"] == {"captioner": ["attributes", "class_name"], "encoder": ["tfidf", "one_hot"]}
+    # Text as wide as the images is another encoder there: a change that the table names.
+    assert specs["vecaf_identity"] == {
+        "cea.projection": ["orthogonal", "identity"],
+        "encoder": ["tfidf", "tfidf_96"],
+    }
+
+
+def test_tuning_is_judged_on_tuning_splits_with_seeds_of_its_own(tuning, paper, digits):
+    assert tuning.exhibits() == ["tuning"]
+    cells = tuning.cells()
+    assert {tuning.dataset(cell.dataset).judged_on for cell in cells} == {"tuning"}
+    reported = {cell.seed for study in (paper, digits) for cell in study.cells()}
+    assert not {cell.seed for cell in cells} & reported
+
+
+def test_tuning_varies_random_sets_in_the_recipe_and_vecaf_in_the_rest(tuning):
+    bases = {spec["method"]: spec["base"][1] for spec in readings.contrasts(tuning, "tuning")}
+    assert bases.keys() > {"random_lr_01", "random_head_20", "vecaf_lambda_03", "vecaf_one_member"}
+    assert all(base == ("random" if method.startswith("random") else "vecaf") for method, base in bases.items())
+    assert {spec["reference"] for spec in readings.contrasts(tuning, "tuning")} == {None}
+
+
+def test_what_a_method_sets_of_the_recipe_is_named_with_the_datasets_value_before_it(tuning):
+    specs = {(spec["dataset"], spec["method"]): spec["changes"] for spec in readings.contrasts(tuning, "tuning")}
+    assert specs["digits_tuning", "random_lr_01"] == {"recipe.learning_rate": [0.003, 0.01]}
+    assert specs["cifar10_tuning", "random_head_20"] == {
+        "recipe.learning_rate": [0.003, 0.0005],
+        "recipe.head_lr_multiplier": ["default", 20.0],
+    }
+
+
+# --- changes ----------------------------------------------------------------------------------------------------------
+
+
+def test_changes_go_from_the_first_to_the_second():
+    cea = {"selector": "ods", "a": 1, "captioner": "c", "encoder": "e", "prompt": "none", "cea.step": 0.1}
+    without = {"selector": "ods", "a": 2}
+    assert readings.changes(cea, cea) == {}
+    assert readings.changes(cea, without) == {"cea": ["on", "none"], "a": [1, 2]}
+    assert readings.changes(without, cea) == {"cea": ["none", "on"], "a": [2, 1]}
+    assert readings.changes(cea, cea | {"prompt": "snow"}) == {"prompt": ["none", "snow"]}
+    assert readings.changes(without, without | {"recipe.momentum": 0.0}) == {"recipe.momentum": ["default", 0.0]}
+    assert readings.changes(without | {"recipe.momentum": 0.0}, without) == {"recipe.momentum": [0.0, "default"]}
+    assert readings.changes(cea, without | {"selector": "random"}) == {"selector": ["ods", "random"]}
+
+
+@pytest.mark.parametrize("exhibit", ["readings", "deviations", "specification_curve"])
+def test_contrasts_are_plain_json_with_a_line_for_every_cell_of_any_seed(paper, exhibit):
+    specs = readings.contrasts(paper, exhibit)
+    assert json.loads(canonical(specs)) == specs
+    keys = [tuple(spec[key] for key in ("dataset", "backbone", "method", "ratio", "schedule")) for spec in specs]
+    assert len(set(keys)) == len(keys) == len(paper.cells(exhibit)) / 3
+    assert {spec["target"] for spec in specs if "_cat" in spec["method"]} == {"cat"}
+    assert {spec["root"] for spec in specs} == {"vecaf", "activeft", "top_k_loss"}
+    assert {spec["dataset_title"] for spec in specs} == {
+        *("CIFAR-10", "CIFAR-10, resize 256 and crop 224", "Caltech-101", "Caltech-101, 30 a class"),
+    }
