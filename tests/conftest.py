@@ -1,5 +1,6 @@
 """Fixtures that several tests share: the paper's configuration, the demo's, and changes laid over them."""
 
+from functools import reduce
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,8 @@ def paper_raw():
 
 @pytest.fixture(scope="session")
 def demo_raw(paper_raw):
-    return merge(paper_raw, yaml.safe_load((ROOT / "demo" / "study.yaml").read_text()))
+    layers = (yaml.safe_load((ROOT / name).read_text()) for name in ("config/digits.yaml", "demo/study.yaml"))
+    return reduce(merge, layers, paper_raw)
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,7 @@ class Project:
 
     def snakemake(self, *arguments: str, overlay: dict | None = None, check: bool = True, fakes: Path | None = None):
         """Run snakemake with the demo's profile and an overlay; fakes: a folder whose scripts stand in for the real."""
-        files = ["demo/study.yaml"]
+        files = ["config/digits.yaml", "demo/study.yaml"]
         if overlay is not None:
             (self.folder / "overlay.yaml").write_text(yaml.safe_dump(overlay))
             files.append("overlay.yaml")
