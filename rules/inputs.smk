@@ -162,10 +162,10 @@ def selections(wildcards):
 
 
 def scorings(wildcards):
-    """Return the records of the pool scorings that a cell's later loops asked for."""
+    """Return the records of the pool scorings that a cell's loops asked for; the first is by the pretrained weights."""
     cell, loops = last_loop(wildcards)
-    read = [loop for loop in range(2, loops + 1) if study.scored(cell.method, cell.schedule, loop)]
-    return [in_cell(f"{LOOP}score.json", cell, loop=loop) for loop in read]
+    read = [loop for loop in range(1, loops + 1) if study.scored(cell.method, cell.schedule, loop)]
+    return [in_cell(f"{PRETRAINED}embeddings.json" if l == 1 else f"{LOOP}score.json", cell, loop=l) for l in read]
 
 
 def augmentations(wildcards):
