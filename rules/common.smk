@@ -53,6 +53,7 @@ wildcard_constraints:
     severity="[1-5]",
     shard="[0-9]+",
     shards="[0-9]+",
+    by=choices(study.config.methods),
 
 
 # --- where every artifact lies: one directory per wildcard, no parameters in names --------------------------------

@@ -182,13 +182,18 @@ def augmentations(wildcards):
     return records
 
 
-# Exhibits that show what one choice changes, and those that also compare the ids themselves.
+# Exhibits that show what one choice changes, those that also compare the ids themselves, and those of training curves.
 CONTRASTED = ("readings", "tuning", "deviations", "specification_curve")
 COMPARING_IDS = ("readings", "tuning")
+CURVES = ("figure1b", "figure4", "figure5_b2a", "accuracy_cost")
 
 
 def layout_of(exhibit):
     """Return what the script of an exhibit is told beside its rows."""
+    if exhibit in CURVES:
+        return study.curves_layout(exhibit)
+    if study.config.exhibits[exhibit].weights_of is not None:
+        return study.map_layout(exhibit)
     if exhibit not in CONTRASTED:
         return study.layout(exhibit)
     spec = study.config.exhibits[exhibit]
@@ -197,9 +202,13 @@ def layout_of(exhibit):
 
 
 def exhibit_inputs(exhibit):
+    if study.config.exhibits[exhibit].weights_of is not None:
+        return {"samples": f"{root}/samples/{exhibit}.parquet"}
     inputs = {"rows": f"{root}/metrics/{exhibit}.parquet"}
     if exhibit in COMPARING_IDS:
         inputs["ids"] = f"{root}/ids/{exhibit}.parquet"
+    if exhibit in CURVES:
+        inputs["curves"] = f"{root}/curves/{exhibit}.parquet"
     return inputs
 
 
@@ -231,6 +240,12 @@ def corrupted_sets(wildcards):
 def metrics_of(exhibit):
     files = ["metrics.json", *(f"ood/{domain}.json" for domain in domains_of(exhibit))]
     return [in_cell(f"{CELL}{file}", cell) for cell in study.runnable(exhibit) for file in files]
+
+
+def curves_of(exhibit):
+    """Return the logs of every cell of an exhibit, which its finetuning wrote."""
+    names = ("batches.parquet", "curve.parquet")
+    return [in_cell(f"{CELL}{name}", cell) for cell in study.runnable(exhibit) for name in names]
 
 
 # The numbers that the paper prints: data, so no code digest sees them.
