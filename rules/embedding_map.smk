@@ -4,46 +4,7 @@ What a cell's weights after its first loop say about the pool is deleted once th
 is copied, so that selecting or drawing again trains nothing; every method of the exhibit selects on this copy.
 """
 
-AFTER = f"{root}/after/{{dataset}}/{{backbone}}/{{method}}/{{ratio}}/{{schedule}}/seed{{seed}}/"
-BY = f"{AFTER}{{by}}/"
 SCORED = ("embeddings.npy", "losses.npy", "head.safetensors")
-
-
-def selecting(wildcards):
-    """Return the cell whose loop 2 a method would select in, with that method's parameters."""
-    return replace(cell_of(wildcards), method=wildcards.by)
-
-
-def after_inputs(wildcards):
-    """Return what a method's selector declares, on the scores of the cell in the path."""
-    cell, by = cell_of(wildcards), selecting(wildcards)
-    scores, needs = in_cell(AFTER, cell), study.needs(by.method, by.schedule, 2)
-    inputs = {
-        "index": in_cell(f"{POOL}index.parquet", cell),
-        "losses": f"{scores}losses.npy",
-        "earlier": selection_folder(cell, 1) + "selection.parquet",
-    }
-    if needs & {"embeddings", "logits"}:
-        augmented = study.augments_pool(by.method, 2)
-        inputs["embeddings"] = (
-            in_cell(f"{BY}augmented.npy", cell, by=by.method) if augmented else f"{scores}embeddings.npy"
-        )
-    if needs & {"logits", "head"}:
-        inputs["head"] = f"{scores}head.safetensors"
-    return inputs
-
-
-def sample_inputs(exhibit):
-    """Return what is known of the pool's samples: per seed scores and selections, and the map of the first seed."""
-    cells, methods = study.scored_after(exhibit), study.methods_of(exhibit)
-    return {
-        "index": in_cell(f"{POOL}index.parquet", cells[0]),
-        "meta": in_cell(f"{POOL}pool.json", cells[0]),
-        "embeddings": [in_cell(f"{AFTER}embeddings.npy", cell) for cell in cells],
-        "heads": [in_cell(f"{AFTER}head.safetensors", cell) for cell in cells],
-        "selections": [in_cell(f"{BY}selection.parquet", cell, by=by) for cell in cells for by in methods],
-        "map": in_cell(f"{AFTER}map.npy", cells[0]),
-    }
 
 
 rule keep_scores:

@@ -182,6 +182,43 @@ def augmentations(wildcards):
     return records
 
 
+def selecting(wildcards):
+    """Return the cell whose loop 2 a method would select in, with that method's parameters."""
+    return replace(cell_of(wildcards), method=wildcards.by)
+
+
+def after_inputs(wildcards):
+    """Return what a method's selector declares, on the scores of the cell in the path."""
+    cell, by = cell_of(wildcards), selecting(wildcards)
+    scores, needs = in_cell(AFTER, cell), study.needs(by.method, by.schedule, 2)
+    inputs = {
+        "index": in_cell(f"{POOL}index.parquet", cell),
+        "losses": f"{scores}losses.npy",
+        "earlier": selection_folder(cell, 1) + "selection.parquet",
+    }
+    if needs & {"embeddings", "logits"}:
+        augmented = study.augments_pool(by.method, 2)
+        inputs["embeddings"] = (
+            in_cell(f"{BY}augmented.npy", cell, by=by.method) if augmented else f"{scores}embeddings.npy"
+        )
+    if needs & {"logits", "head"}:
+        inputs["head"] = f"{scores}head.safetensors"
+    return inputs
+
+
+def sample_inputs(exhibit):
+    """Return what is known of the pool's samples: per seed scores and selections, and the map of the first seed."""
+    cells, methods = study.scored_after(exhibit), study.methods_of(exhibit)
+    return {
+        "index": in_cell(f"{POOL}index.parquet", cells[0]),
+        "meta": in_cell(f"{POOL}pool.json", cells[0]),
+        "embeddings": [in_cell(f"{AFTER}embeddings.npy", cell) for cell in cells],
+        "heads": [in_cell(f"{AFTER}head.safetensors", cell) for cell in cells],
+        "selections": [in_cell(f"{BY}selection.parquet", cell, by=by) for cell in cells for by in methods],
+        "map": in_cell(f"{AFTER}map.npy", cells[0]),
+    }
+
+
 # Exhibits that show what one choice changes, those that also compare the ids themselves, and those of training curves.
 CONTRASTED = ("readings", "tuning", "deviations", "specification_curve")
 COMPARING_IDS = ("readings", "tuning")
