@@ -11,10 +11,11 @@ from vecaf.models.captioners.dataset_file import file_problem
 REPORTED = {
     *("table1", "table2", "table3", "table5", "table6", "table7", "extensions"),
     *("readings", "tuning", "deviations", "specification_curve"),
+    *("figure1b", "figure4", "figure5_b2a", "figure6", "accuracy_cost"),
 }
 
 
-ENDINGS = {"table": ("csv", "md", "tex"), "figure": ("png", "pdf", "csv")}
+ENDINGS = {"table": ("csv", "md", "tex"), "figure": ("png", "pdf", "csv", "md")}
 
 
 def made(kind, of_the_paper=False):

@@ -53,6 +53,7 @@ wildcard_constraints:
     severity="[1-5]",
     shard="[0-9]+",
     shards="[0-9]+",
+    by=choices(study.config.methods),
 
 
 # --- where every artifact lies: one directory per wildcard, no parameters in names --------------------------------
@@ -70,6 +71,8 @@ AUGMENTED = f"{PRETRAINED}{{augmentation}}.npy"
 FIRST = f"{root}/first/{{dataset}}/{{backbone}}/{{selection}}/{{ratio}}/seed{{seed}}/"
 CELL = f"{root}/cells/{{dataset}}/{{backbone}}/{{method}}/{{ratio}}/{{schedule}}/seed{{seed}}/"
 LOOP = f"{CELL}loop{{loop}}/"
+AFTER = CELL.replace(f"{root}/cells/", f"{root}/after/", 1)
+BY = f"{AFTER}{{by}}/"
 LOGS = f"{root}/logs/"
 
 CORRUPTED = f"{root}/ood/{{dataset}}/{{domain}}/severity{{severity}}/shard{{shard}}of{{shards}}.parquet"

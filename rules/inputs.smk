@@ -162,10 +162,10 @@ def selections(wildcards):
 
 
 def scorings(wildcards):
-    """Return the records of the pool scorings that a cell's later loops asked for."""
+    """Return the records of the pool scorings that a cell's loops asked for; the first is by the pretrained weights."""
     cell, loops = last_loop(wildcards)
-    read = [loop for loop in range(2, loops + 1) if study.scored(cell.method, cell.schedule, loop)]
-    return [in_cell(f"{LOOP}score.json", cell, loop=loop) for loop in read]
+    read = [loop for loop in range(1, loops + 1) if study.scored(cell.method, cell.schedule, loop)]
+    return [in_cell(f"{PRETRAINED}embeddings.json" if l == 1 else f"{LOOP}score.json", cell, loop=l) for l in read]
 
 
 def augmentations(wildcards):
@@ -182,13 +182,55 @@ def augmentations(wildcards):
     return records
 
 
-# Exhibits that show what one choice changes, and those that also compare the ids themselves.
+def selecting(wildcards):
+    """Return the cell whose loop 2 a method would select in, with that method's parameters."""
+    return replace(cell_of(wildcards), method=wildcards.by)
+
+
+def after_inputs(wildcards):
+    """Return what a method's selector declares, on the scores of the cell in the path."""
+    cell, by = cell_of(wildcards), selecting(wildcards)
+    scores, needs = in_cell(AFTER, cell), study.needs(by.method, by.schedule, 2)
+    inputs = {
+        "index": in_cell(f"{POOL}index.parquet", cell),
+        "losses": f"{scores}losses.npy",
+        "earlier": selection_folder(cell, 1) + "selection.parquet",
+    }
+    if needs & {"embeddings", "logits"}:
+        augmented = study.augments_pool(by.method, 2)
+        inputs["embeddings"] = (
+            in_cell(f"{BY}augmented.npy", cell, by=by.method) if augmented else f"{scores}embeddings.npy"
+        )
+    if needs & {"logits", "head"}:
+        inputs["head"] = f"{scores}head.safetensors"
+    return inputs
+
+
+def sample_inputs(exhibit):
+    """Return what is known of the pool's samples: per seed scores and selections, and the map of the first seed."""
+    cells, methods = study.scored_after(exhibit), study.methods_of(exhibit)
+    return {
+        "index": in_cell(f"{POOL}index.parquet", cells[0]),
+        "meta": in_cell(f"{POOL}pool.json", cells[0]),
+        "embeddings": [in_cell(f"{AFTER}embeddings.npy", cell) for cell in cells],
+        "heads": [in_cell(f"{AFTER}head.safetensors", cell) for cell in cells],
+        "selections": [in_cell(f"{BY}selection.parquet", cell, by=by) for cell in cells for by in methods],
+        "map": in_cell(f"{AFTER}map.npy", cells[0]),
+    }
+
+
+# Exhibits that show what one choice changes, those that also compare the ids themselves, and those of training curves.
 CONTRASTED = ("readings", "tuning", "deviations", "specification_curve")
 COMPARING_IDS = ("readings", "tuning")
+CURVES = ("figure1b", "figure4", "figure5_b2a", "accuracy_cost")
 
 
 def layout_of(exhibit):
     """Return what the script of an exhibit is told beside its rows."""
+    if exhibit in CURVES:
+        return study.curves_layout(exhibit)
+    if study.config.exhibits[exhibit].weights_of is not None:
+        return study.map_layout(exhibit)
     if exhibit not in CONTRASTED:
         return study.layout(exhibit)
     spec = study.config.exhibits[exhibit]
@@ -197,9 +239,13 @@ def layout_of(exhibit):
 
 
 def exhibit_inputs(exhibit):
+    if study.config.exhibits[exhibit].weights_of is not None:
+        return {"samples": f"{root}/samples/{exhibit}.parquet"}
     inputs = {"rows": f"{root}/metrics/{exhibit}.parquet"}
     if exhibit in COMPARING_IDS:
         inputs["ids"] = f"{root}/ids/{exhibit}.parquet"
+    if exhibit in CURVES:
+        inputs["curves"] = f"{root}/curves/{exhibit}.parquet"
     return inputs
 
 
@@ -231,6 +277,12 @@ def corrupted_sets(wildcards):
 def metrics_of(exhibit):
     files = ["metrics.json", *(f"ood/{domain}.json" for domain in domains_of(exhibit))]
     return [in_cell(f"{CELL}{file}", cell) for cell in study.runnable(exhibit) for file in files]
+
+
+def curves_of(exhibit):
+    """Return the logs of every cell of an exhibit, which its finetuning wrote."""
+    names = ("batches.parquet", "curve.parquet")
+    return [in_cell(f"{CELL}{name}", cell) for cell in study.runnable(exhibit) for name in names]
 
 
 # The numbers that the paper prints: data, so no code digest sees them.

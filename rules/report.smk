@@ -43,6 +43,27 @@ rule ids:
         "python -m scripts.ids --selections {input.selections} --out {output.ids} > {log} 2>&1"
 
 
+rule curves:
+    input:
+        rows=f"{root}/metrics/{{exhibit}}.parquet",
+        cells=lambda w: curves_of(w.exhibit),
+    output:
+        curves=f"{root}/curves/{{exhibit}}.parquet",
+    log:
+        f"{LOGS}curves/{{exhibit}}.log",
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=20,
+    params:
+        folder=f"{root}/cells",
+        code=code_digest("scripts/curves.py"),
+    shell:
+        "python -m scripts.curves --rows {input.rows} --cells {params.folder} --out {output.curves} > {log} 2>&1"
+
+
 rule table:
     input:
         unpack(lambda w: exhibit_inputs(w.exhibit)),
@@ -75,6 +96,7 @@ rule figure:
         png=f"{root}/figures/{{exhibit}}.png",
         pdf=f"{root}/figures/{{exhibit}}.pdf",
         csv=f"{root}/figures/{{exhibit}}.csv",
+        md=f"{root}/figures/{{exhibit}}.md",
     log:
         f"{LOGS}figures/{{exhibit}}.log",
     conda:
@@ -86,7 +108,8 @@ rule figure:
     params:
         settings=lambda w: settings(layout_of(w.exhibit)),
         code=lambda w: figure_code(w.exhibit),
+        paper=artifacts.file_hash(PAPER),
         inputs=lambda w, input: named(input),
     shell:
         "python -m scripts.figure {params.inputs} --params {params.settings:q}"
-        " --png {output.png} --pdf {output.pdf} --csv {output.csv} > {log} 2>&1"
+        " --png {output.png} --pdf {output.pdf} --csv {output.csv} --md {output.md} > {log} 2>&1"

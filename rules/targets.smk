@@ -3,6 +3,7 @@
 
 localrules:
     all_tables,
+    all_figures,
     cells,
 
 
@@ -10,6 +11,11 @@ localrules:
 rule all_tables:
     input:
         made("table", of_the_paper=True),
+
+
+rule all_figures:
+    input:
+        made("figure", of_the_paper=True),
 
 
 for exhibit in sorted(REPORTED):

@@ -1,4 +1,4 @@
-"""Draw one exhibit as PNG and PDF, and write the numbers behind it as CSV."""
+"""Draw one exhibit as PNG and PDF, and write the numbers behind it as CSV and its caption as Markdown."""
 
 import importlib
 from pathlib import Path
@@ -8,17 +8,21 @@ from vecaf import artifacts, command
 
 def main(argv: list[str]) -> str:
     parser = command.parser(__doc__, "the exhibit's layout: title, what it shows, notes")
-    parser.add_argument("--rows", type=Path, required=True, help="tidy metrics of the exhibit's cells")
-    for name in ("png", "pdf", "csv"):
+    parser.add_argument("--rows", type=Path, help="tidy metrics of the exhibit's cells")
+    parser.add_argument("--curves", type=Path, help="training curves of the exhibit's cells")
+    parser.add_argument("--samples", type=Path, help="the pool's samples with what the exhibit's methods selected")
+    for name in ("png", "pdf", "csv", "md"):
         parser.add_argument(f"--{name}", type=Path, required=True, help="output")
     args = parser.parse_args(argv)
 
     exhibit = importlib.import_module(f"vecaf.reporting.{args.params['exhibit']}")
-    figure = exhibit.build(artifacts.read_table(args.rows), args.params)
+    given = {name: file for name in ("rows", "curves", "samples") if (file := getattr(args, name))}
+    figure = exhibit.build(layout=args.params, **{name: artifacts.read_table(file) for name, file in given.items()})
     with artifacts.atomic(args.png) as png, artifacts.atomic(args.pdf) as pdf:
         figure.save(png, pdf)
     artifacts.write_text(args.csv, figure.to_csv_text())
-    return f"{args.params['exhibit']}: {len(figure.records)} points drawn"
+    artifacts.write_text(args.md, f"**{args.params['title']}**\n\n{figure.caption}\n")
+    return f"{args.params['exhibit']}: {len(figure.records)} records behind it"
 
 
 if __name__ == "__main__":

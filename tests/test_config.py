@@ -229,3 +229,29 @@ def test_any_configuration_is_accepted_or_refused_in_words(paper_raw, changes):
         config.load(merge(paper_raw, changes))
     except ConfigError as error:
         assert len(str(error).splitlines()) >= 2  # noqa: PT017  (either outcome is right)
+
+
+def test_figures_that_need_more_than_cells_say_what_is_missing(paper_raw):
+    text = problems(
+        paper_raw,
+        datasets={"cifar10": {"b2a_levels": []}, "imagenet": {"b2a_levels": [120]}},
+        exhibits={"figure6": {"weights_of": "random"}},
+    )
+    assert "datasets.cifar10.b2a_levels: missing; the accuracies in percent that figure5_b2a counts batches to" in text
+    assert "datasets.imagenet.b2a_levels.0: 120 is not allowed" in text
+    assert "exhibits.figure6.weights_of: 'random' is not one of its methods, activeft, vecaf" in text
+
+
+@pytest.mark.parametrize(
+    ("block", "sentence"),
+    [
+        ({"datasets": {"cifar10": ["1pct", "2pct"]}}, "shows 2 places; with weights_of it has one dataset"),
+        ({"schedules": ["single"]}, "schedule 'single' of activeft has one loop"),
+        ({"methods": ["vecaf", "activeft_cat"]}, "activeft_cat has another objective than vecaf"),
+        ({"methods": ["vecaf", "ta_vaal"]}, "ta_vaal reads more than embeddings, losses and a head"),
+    ],
+)
+def test_selecting_on_one_methods_scores_needs_one_place_two_loops_and_what_is_kept(paper_raw, block, sentence):
+    whole = {"datasets": {"cifar10": ["1pct"]}, "methods": ["activeft", "vecaf"]} | block
+    text = problems(paper_raw, exhibits={"figure6": {"blocks": [whole]}})
+    assert f"exhibits.figure6.blocks: {sentence}" in text

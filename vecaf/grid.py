@@ -84,6 +84,13 @@ class Grid:
         """Return the cells of these exhibits whose method is implemented."""
         return [cell for cell in self.cells(*exhibits) if self.missing(cell.method) is None]
 
+    def scored_after(self, exhibit: str) -> list[Cell]:
+        """Return the cells, one a seed, on whose pool after loop 1 the exhibit's methods select (``weights_of``)."""
+        return [cell for cell in self.shown(exhibit) if cell.method == self.config.exhibits[exhibit].weights_of]
+
+    def methods_of(self, exhibit: str) -> list[str]:
+        return list(dict.fromkeys(cell.method for cell in self.shown(exhibit)))
+
     # --- the parts of a cell -----------------------------------------------------------------------------------
 
     def dataset(self, name: str) -> Dataset:

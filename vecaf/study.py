@@ -14,6 +14,7 @@ from vecaf.config.merging import merge
 from vecaf.config.schema import BackboneSpec, Turn
 from vecaf.grid import NO_PROMPT, Cell, Grid
 from vecaf.models import captioners
+from vecaf.ratio import ratio_of
 
 WHOLE_POOL = "100pct"
 JPEG_QUALITY = 85  # of ImageNet-C
@@ -282,6 +283,39 @@ class Study(Grid):
             "config_digest": self.digests[exhibit],
         }
 
+    def curves_layout(self, exhibit: str) -> dict[str, Any]:
+        """Return what a figure of training curves is told: the layout and, beside it, these.
+
+        names: method → its title without any remark; curves: dataset → how its curve is taken; b2a_levels: dataset →
+        accuracies in percent.
+        """
+        shown = dict.fromkeys(cell.dataset for cell in self.shown(exhibit))
+        return self.layout(exhibit) | {
+            "names": {method: self.method(method).title for method in self.methods_of(exhibit)},
+            "curves": {name: self.dataset(name).curve.model_dump() for name in shown},
+            "b2a_levels": {name: self.dataset(name).b2a_levels for name in shown},
+        }
+
+    def map_params(self, dataset: str) -> dict[str, Any]:
+        """Return what a map of a pool is made with: UMAP's own defaults, but for the metric, which selectors share."""
+        seed = seeds.derive(seeds.stream("probe", dataset=self.origin(dataset)), "map")
+        return {"neighbors": 15, "min_distance": 0.1, "metric": "cosine", "seed": seed}
+
+    def map_layout(self, exhibit: str) -> dict[str, Any]:
+        """Return what a figure of selections on one method's scores is told (``weights_of``)."""
+        spec, cell = self.config.exhibits[exhibit], self.scored_after(exhibit)[0]
+        size = float(ratio_of(cell.ratio) * 100)
+        return {
+            "exhibit": exhibit,
+            "title": spec.title,
+            "place_title": f"{self.dataset(cell.dataset).title}, {size:g} %",
+            "names": {method: self.method(method).title for method in self.methods_of(exhibit)},
+            "weights_of": self.method(cell.method).title,
+            "map": self.map_params(cell.dataset),
+            "notes": spec.notes,
+            "config_digest": self.digests[exhibit],
+        }
+
     def title(self, method: str) -> str:
         """Return a method's title, with what its selector wants said beside it."""
         spec = self.method(method)
@@ -364,10 +398,13 @@ class Study(Grid):
 
     @cached_property
     def digests(self) -> dict[str, str]:
-        """Return the digest of every exhibit: of its cells and what each is."""
-        return {
-            name: digest([(str(cell), self.digest(cell)) for cell in self.runnable(name)]) for name in self.exhibits()
-        }
+        """Return the digest of every exhibit: of its cells, run or selected alone, and what each is."""
+
+        def cells(exhibit: str) -> list[Cell]:
+            shown = self.shown(exhibit).items()
+            return [cell for cell, reason in shown if reason is None and self.missing(cell.method) is None]
+
+        return {name: digest([(str(cell), self.digest(cell)) for cell in cells(name)]) for name in self.exhibits()}
 
 
 def _in_words(turns: list[Turn]) -> str:

@@ -65,6 +65,7 @@ def test_provenance_is_complete(study):
     provenance = metrics["provenance"]
     assert set(provenance["stages"]) == {
         "pretrained",
+        "loop1/score",
         "loop1/select",
         "loop1/finetune",
         "loop2/score",
@@ -75,6 +76,7 @@ def test_provenance_is_complete(study):
     }
     assert all(stage["seconds"] >= 0 and stage["peak_memory_mb"] > 0 for stage in provenance["stages"].values())
     assert provenance["stages"]["loop1/finetune"]["macs"] > 0
+    assert provenance["stages"]["loop1/score"]["macs"] == provenance["stages"]["loop2/score"]["macs"] > 0
     assert provenance["ids"]["loop2"] == artifacts.read_json(study.folder / CELL / "loop2/selection.json")["ids_hash"]
     assert provenance["weights"]["final"] == artifacts.file_hash(study.folder / CELL / "weights.safetensors")
     assert provenance["versions"]["torch"]

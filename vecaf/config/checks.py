@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from vecaf import selection
 from vecaf.config.merging import merge
-from vecaf.config.schema import Block, Config, Dataset, Method, Training, Turn
+from vecaf.config.schema import Block, Config, Dataset, Exhibit, Method, Training, Turn
 from vecaf.models import captioners, text_encoders
 from vecaf.ratio import ratio_of, subset_size
 
@@ -83,6 +83,10 @@ def contradictions(config: Config) -> Iterator[str]:
     for name, exhibit in config.exhibits.items():
         for number, block in enumerate(exhibit.blocks if exhibit else ()):
             yield from _check_block(f"exhibits.{name}.blocks.{number}", block, config)
+        if exhibit is not None and name == "figure5_b2a":
+            yield from _check_levels(name, exhibit, config)
+        if exhibit is not None and (exhibit.weights_of is not None or name == "figure6"):
+            yield from _check_weights(f"exhibits.{name}", exhibit, config)
 
 
 def _params(key: str, model: type[BaseModel], values: dict[str, Any]):
@@ -137,6 +141,44 @@ def _check_block(key: str, block: Block, config: Config):
                 if (spec := config.methods.get(method)) is not None:
                     turns = spec.schedules.get(schedule) or config.schedules.get(schedule, [])
                     yield from _check_loops(key, name, dataset, ratios, method, spec, schedule, turns)
+
+
+def _check_levels(name: str, exhibit: Exhibit, config: Config):
+    shown = dict.fromkeys(dataset for block in exhibit.blocks for dataset in block.datasets)
+    for dataset in shown:
+        if dataset in config.datasets and not config.datasets[dataset].b2a_levels:
+            yield f"datasets.{dataset}.b2a_levels: missing; the accuracies in percent that {name} counts batches to"
+
+
+def _check_weights(key: str, exhibit: Exhibit, config: Config):
+    """Yield what keeps an exhibit's methods from selecting on the scores of one method's weights."""
+    methods = dict.fromkeys(method for block in exhibit.blocks for method in block.methods)
+    if exhibit.weights_of not in methods:
+        yield f"{key}.weights_of: {exhibit.weights_of!r} is not one of its methods, {', '.join(methods)}"
+        return
+    places = {
+        (dataset, ratio, backbone, schedule)
+        for block in exhibit.blocks
+        for dataset, ratios in block.datasets.items()
+        for ratio in ratios
+        for backbone in block.backbones or [None]
+        for schedule in block.schedules
+    }
+    if len(places) > 1:
+        yield f"{key}.blocks: shows {len(places)} places; with weights_of it has one dataset, ratio and schedule"
+        return
+    known = {name: config.methods[name] for name in methods if name in config.methods}
+    (_, _, _, schedule), objective = next(iter(places)), getattr(known.get(exhibit.weights_of), "objective", None)
+    for name, method in known.items():
+        turns = method.schedules.get(schedule) or config.schedules.get(schedule, [])
+        if len(turns) < 2:
+            yield f"{key}.blocks: schedule {schedule!r} of {name} has one loop; what weights_of compares is loop 2"
+            continue
+        selector = method.selector if turns[1].selector == "method" else turns[1].selector
+        if method.objective != objective:
+            yield f"{key}.blocks: {name} has another objective than {exhibit.weights_of}, whose losses it would read"
+        elif selection.implemented(selector) and selection.get(selector).needs & {"predicted_losses", "images"}:
+            yield f"{key}.blocks: {name} reads more than embeddings, losses and a head: nothing else is kept"
 
 
 def _check_loops(

@@ -75,6 +75,9 @@ class Dataset(Part):
     )
     curve: Curve = Field(default_factory=Curve)
     corruption_shards: int = Field(1, ge=1, description="jobs that make one corrupted test set, each of a part")
+    b2a_levels: list[Annotated[float, Field(gt=0, le=100)]] = Field(
+        default_factory=list, description="top-1 accuracies in percent whose batches to reach figure 5 shows"
+    )
     corrupted_root: str | None = Field(
         None, description="a released ImageNet-C (CORRUPTION/SEVERITY/WNID/*); none: made from the test images"
     )
@@ -179,6 +182,11 @@ class Exhibit(Part):
     notes: list[str] = Field(default_factory=list, description="printed under the exhibit")
     selections_only: bool = Field(
         False, description="shows selections of loop 1: none of its cells is finetuned for it"
+    )
+    weights_of: str | None = Field(
+        None,
+        description="one of its methods: all of them select once more on what the pool looks like to the weights that "
+        "this one has after its first loop (figure 6)",
     )
 
 

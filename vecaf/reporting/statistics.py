@@ -28,6 +28,13 @@ def mean(values: Iterable[float]) -> float | None:
     return math.fsum(values) / len(values) if values else None
 
 
+def median(values: Iterable[float]) -> float | None:
+    """Return the median, the mean of the middle two of an even number; None of nothing."""
+    ordered = sorted(values)
+    middle = len(ordered) // 2
+    return None if not ordered else ordered[middle] if len(ordered) % 2 else mean(ordered[middle - 1 : middle + 1])
+
+
 def standard_deviation(values: Iterable[float]) -> float | None:
     """Return the standard deviation with n − 1 in the denominator, None below two values."""
     values = list(values)

@@ -1,0 +1,271 @@
+"""Training curves of many cells in one table, and lines over seeds made of it.
+
+The table has a row for every number of batches done by a cell: the loss of the last of them, what all of them have cost
+together with the selections before them and, where the model was looked at, accuracy and the loss on the probe set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from vecaf.errors import ArtifactError
+from vecaf.reporting.layout import KEYS, ratio_title, schedule_title
+
+CELL = (*KEYS, "seed")
+COLUMNS = (*CELL, "loop", "batch", "loss", "top1", "probe_loss", "macs", "seconds", "uncounted")
+
+
+def join(batches: pd.DataFrame, curve: pd.DataFrame, stages: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """Return the rows of one cell: ``COLUMNS`` without those of the cell.
+
+    batches: columns batch (from 0), loop, loss (nats), of every batch of all loops. curve: columns batch (batches
+    done), top1 (fraction), probe_loss (nats). stages: of the cell's provenance. Columns of the result: batch counts the
+    batches done, and its first row is before any; loss: of the last one; macs, seconds: see ``spent``; uncounted: the
+    steps among these whose multiply-accumulates nobody recorded. Raises ArtifactError when the curve looks at a batch
+    that the log does not have.
+    """
+    done = batches[["loop", "batch", "loss"]].assign(batch=batches["batch"] + 1)
+    done = pd.concat([pd.DataFrame({"loop": [1], "batch": [0], "loss": [np.nan]}), done], ignore_index=True)
+    if stray := sorted(set(curve["batch"]) - set(done["batch"])):
+        raise ArtifactError(f"the curve looks at batch {stray[0]}, of which the log of batches knows nothing")
+    joined = done.merge(curve[["batch", "top1", "probe_loss"]], on="batch", how="left", validate="one_to_one")
+    return joined.assign(**spent(joined["loop"].to_numpy(), joined["batch"].to_numpy(), stages))
+
+
+def spent(loop: np.ndarray, batch: np.ndarray, stages: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what a cell has cost after each number of batches: macs and seconds, (B,) float64, and uncounted, a text.
+
+    loop, batch: (B,), increasing; the loop that a row's last batch belongs to. stages: ``loop{l}/{step}`` → record with
+    seconds and, where known, macs. A loop's scoring, augmentation and selection are paid before its first batch, its
+    finetuning in equal parts by batch; looking at the model costs nothing. What belongs to no loop (pretraining, final
+    evaluation) is left out.
+    """
+    macs, seconds = np.zeros(len(batch)), np.zeros(len(batch))
+    uncounted, paid = set(), {"macs": 0.0, "seconds": 0.0}
+    before = 0
+    for number in np.unique(loop):
+        rows = loop == number
+        last = int(batch[rows].max())
+        share = (batch[rows] - before) / (last - before)
+        for name, step in _steps(stages, int(number)):
+            took = step.get("training_seconds", step["seconds"])
+            if name == "finetune":
+                macs[rows] += share * step.get("macs", np.nan)
+                seconds[rows] += share * took
+                continue
+            if step.get("macs") is None:
+                uncounted.add(name)
+            paid["macs"] += step.get("macs") or 0
+            paid["seconds"] += took
+        macs[rows] += paid["macs"]
+        seconds[rows] += paid["seconds"]
+        paid = {"macs": macs[rows][-1], "seconds": seconds[rows][-1]}
+        before = last
+    return {"macs": macs, "seconds": seconds, "uncounted": " ".join(sorted(uncounted))}
+
+
+def _steps(stages: Mapping[str, Mapping[str, Any]], loop: int) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for name, record in sorted(stages.items()):
+        where, _, step = name.partition("/")
+        if where == f"loop{loop}":
+            yield step, record
+
+
+@dataclass(frozen=True)
+class Line:
+    """One method's values over its seeds. key: of its cells (``KEYS``); values: x → a column for each seed."""
+
+    key: tuple[str, ...]
+    title: str
+    values: pd.DataFrame
+
+    @property
+    def method(self) -> str:
+        return self.key[KEYS.index("method")]
+
+    @property
+    def place(self) -> tuple[str, str]:
+        return self.key[KEYS.index("dataset")], self.key[KEYS.index("backbone")]
+
+    @property
+    def seeds(self) -> list[int]:
+        return [int(seed) for seed in self.values.columns]
+
+    @property
+    def label(self) -> str:
+        return f"{self.title} (n = {len(self.seeds)})"
+
+    @property
+    def x(self) -> np.ndarray:
+        return self.values.index.to_numpy()
+
+    @property
+    def mean(self) -> np.ndarray:
+        return self.values.mean(axis=1).to_numpy()
+
+    @property
+    def low(self) -> np.ndarray:
+        return self.values.min(axis=1).to_numpy()
+
+    @property
+    def high(self) -> np.ndarray:
+        return self.values.max(axis=1).to_numpy()
+
+    def records(self, what: str) -> Iterator[dict[str, Any]]:
+        """Yield a record for every point; what: the quantity's name."""
+        for x, mean, low, high in zip(self.x, self.mean, self.low, self.high, strict=True):
+            yield {
+                **dict(zip(KEYS, self.key, strict=True)),
+                "quantity": what,
+                "batch": float(x),
+                "mean": float(mean),
+                "low": float(low),
+                "high": float(high),
+                "n": len(self.seeds),
+                "seeds": " ".join(map(str, self.seeds)),
+            }
+
+
+def lines(curves: pd.DataFrame, value: str, layout: Mapping[str, Any], blocks: int | None = None) -> list[Line]:
+    """Return a line for each method and place, in the layout's order, over the batches that all its seeds have.
+
+    curves: ``COLUMNS``. value: the column drawn; rows without it are left out. blocks: average the values over this
+    many stretches of equal length of the budget instead, each at its middle.
+    """
+    found = []
+    names = titles(curves, layout)
+    for key, group in in_order(curves, layout):
+        group = group.dropna(subset=[value])
+        if blocks is not None:
+            length = block_length(int(group["batch"].max()), blocks)
+            group = group.assign(batch=(group["batch"] - 1) // length * length + (length + 1) / 2)
+        table = group.pivot_table(index="batch", columns="seed", values=value, aggfunc="mean")
+        found.append(Line(key, names[key], table.dropna()))
+    return [line for line in found if len(line.values)]
+
+
+def block_length(batches: int, blocks: int) -> int:
+    """Return how many batches are averaged when a budget is cut into about ``blocks`` parts; at least one."""
+    return max(1, round(batches / blocks))
+
+
+def in_order(table: pd.DataFrame, layout: Mapping[str, Any]) -> list[tuple[tuple[str, ...], pd.DataFrame]]:
+    """Return (key, rows) of each group of cells that differ in their seed alone, by dataset, then as methods stand."""
+    rows = [(row["method"], row["schedule"]) for row in layout["rows"]]
+    datasets = list(dict.fromkeys(column["dataset"] for column in layout["columns"]))
+    ratios = [column["ratio"] for column in layout["columns"]]
+
+    def rank(item: tuple[tuple[str, ...], Any]) -> tuple[int, ...]:
+        dataset, _, method, ratio, schedule = item[0]
+        return (
+            datasets.index(dataset),
+            rows.index((method, schedule)),
+            ratios.index(ratio) if ratio in ratios else len(ratios),
+        )
+
+    return sorted(table.groupby(list(KEYS), sort=False), key=rank)
+
+
+def titles(table: pd.DataFrame, layout: Mapping[str, Any]) -> dict[tuple[str, ...], str]:
+    """Return key → what its cells are called: the method, with ratio and schedule where it has several in a place."""
+    keys = list(dict.fromkeys(table[list(KEYS)].itertuples(index=False, name=None)))
+    named = {}
+    for key in keys:
+        alike = [other for other in keys if other[:3] == key[:3]]  # the same dataset, backbone and method
+        _, _, method, ratio, schedule = key
+        parts = [layout["names"][method]]
+        parts += [ratio_title(ratio)] if len({other[3] for other in alike}) > 1 else []
+        parts += [schedule_title(schedule)] if len({other[4] for other in alike}) > 1 else []
+        named[key] = ", ".join(parts)
+    return named
+
+
+def bases(layout: Mapping[str, Any]) -> dict[str, str]:
+    """Return method → the one that it varies."""
+    return {method: said["of"] for method, said in layout["variants"].items()}
+
+
+def dataset_title(dataset: str, layout: Mapping[str, Any]) -> str:
+    return next(column["dataset_title"] for column in layout["columns"] if column["dataset"] == dataset)
+
+
+def place_title(place: tuple[str, str], layout: Mapping[str, Any], with_ratio: bool = True) -> str:
+    """Return what a dataset and backbone are called, with the ratio where it is one, and the backbone where several."""
+    ratios = dict.fromkeys(c["ratio"] for c in layout["columns"] if (c["dataset"], c["backbone"]) == place)
+    parts = [dataset_title(place[0], layout), *(map(ratio_title, ratios) if with_ratio and len(ratios) == 1 else ())]
+    return ", ".join(parts + [layout["backbones"][place[1]]["title"]] * (len(layout["backbones"]) > 1))
+
+
+def loop_starts(curves: pd.DataFrame) -> list[int]:
+    """Return after which batches the loops after the first begin, of all these cells that have several."""
+    ends = curves.groupby([*CELL, "loop"], sort=False)["batch"].max().reset_index()
+    last = ends.groupby(list(CELL), sort=False)["batch"].transform("max")
+    return sorted({int(batch) for batch in ends["batch"][ends["batch"] < last]})
+
+
+def check(curves: pd.DataFrame, exhibit: str) -> None:
+    """Refuse curves without a cell: raises ArtifactError saying what to do."""
+    if curves.empty:
+        raise ArtifactError(f"{exhibit} shows no measured cell; run it with `snakemake {exhibit}`")
+
+
+# --- what captions say --------------------------------------------------------------------------------------------
+
+
+def cells_in_words(table: pd.DataFrame) -> str:
+    """Return the cells of a table in short: ``digits/vit_digits/{activeft,vecaf}/5pct/3loops/seed{0,1}; …``."""
+    groups: dict[tuple, list[str]] = {}
+    for (dataset, backbone, method, ratio, schedule), group in table.groupby(list(KEYS), sort=False):
+        seeds = tuple(sorted({int(seed) for seed in group["seed"]}))
+        groups.setdefault((dataset, backbone, ratio, schedule, seeds), []).append(method)
+    merged: dict[tuple, list[str]] = {}
+    for (dataset, backbone, ratio, schedule, seeds), methods in groups.items():
+        merged.setdefault((dataset, backbone, tuple(methods), schedule, seeds), []).append(ratio)
+    return "; ".join(
+        f"{dataset}/{backbone}/{_one_of(methods)}/{_one_of(ratios)}/{schedule}/seed{_one_of(seeds)}"
+        for (dataset, backbone, methods, schedule, seeds), ratios in merged.items()
+    )
+
+
+def _one_of(values: Sequence[Any]) -> str:
+    return str(values[0]) if len(values) == 1 else "{" + ",".join(map(str, values)) + "}"
+
+
+def left_out(rows: pd.DataFrame) -> str:
+    """Return which cells are not drawn as a sentence, nothing if all are; rows: of ``metrics.table_row``."""
+    absent = rows[~rows["status"].isin(["measured", "not reported"])]
+    said = [f"{len(group)} {status}" for status, group in absent.groupby("status")]
+    return f"Cells left out: {', '.join(said)} ({cells_in_words(absent)})." if said else ""
+
+
+def remarks(layout: Mapping[str, Any]) -> str:
+    """Return the full titles of methods that figures call by a shorter name as a sentence, nothing without any."""
+    said = [title for method, title in layout["methods"].items() if title != layout["names"][method]]
+    return f"In full: {'; '.join(said)}." if said else ""
+
+
+def costs_in_words(curves: pd.DataFrame) -> str:
+    """Return what total multiply-accumulates count and what they leave out."""
+    absent = sorted(set(" ".join(curves["uncounted"].unique()).split()))
+    counted = (
+        "Total cost: multiply-accumulates of finetuning (a step as three forward passes) and of every step with a "
+    )
+    counted += "recorded count, from the first selection on"
+    missing = f"; not recorded, and therefore left out: {', '.join(absent)}" if absent else ""
+    return f"{counted}{missing}. Captions and their embeddings, made once for a pool, are no part of a cell's cost."
+
+
+def looks_in_words(layout: Mapping[str, Any], datasets: Iterable[str]) -> str:
+    """Return how the curve of each dataset was taken."""
+    said = []
+    for name in datasets:
+        told = layout["curves"][name]
+        said.append(
+            f"{dataset_title(name, layout)} {told['test_images']:,} images, {told['points']} evaluations a budget"
+        )
+    return f"Curves are of a fixed part of the test set ({'; '.join(said)})."
