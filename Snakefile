@@ -10,6 +10,7 @@ min_version("9.19")
 
 
 configfile: "config.yaml"
+configfile: "claims.yaml"
 
 
 include: "rules/common.smk"
@@ -23,6 +24,7 @@ include: "rules/finetune.smk"
 include: "rules/evaluate.smk"
 include: "rules/ood.smk"
 include: "rules/report.smk"
+include: "rules/claims.smk"
 include: "rules/targets.smk"
 
 
@@ -35,6 +37,7 @@ rule all:
     input:
         made("table"),
         made("figure"),
+        rules.claims.output if study.config.claims.statements else [],
 
 
 onstart:

@@ -233,5 +233,6 @@ def metrics_of(exhibit):
     return [in_cell(f"{CELL}{file}", cell) for cell in study.runnable(exhibit) for file in files]
 
 
-# The numbers that the paper prints: data, so no code digest sees them.
+# What the paper prints and says: data, so no code digest sees them.
 PAPER = os.path.join(workflow.basedir, "vecaf", "reporting", "paper", "reported.csv")
+STATEMENTS = os.path.join(workflow.basedir, "vecaf", "reporting", "paper", "statements.csv")
