@@ -11,7 +11,9 @@ from vecaf.reporting import claims
 def main(argv: list[str]) -> str:
     parser = command.parser(__doc__, "the claims, and the cells that their exhibits show: claims, places, measures, …")
     parser.add_argument("--rows", type=Path, nargs="*", default=[], help="tidy metrics, named {exhibit}.parquet")
-    parser.add_argument("--measures", type=Path, nargs="*", default=[], help="numbers that no exhibit has, as they are named")
+    parser.add_argument(
+        "--measures", type=Path, nargs="*", default=[], help="numbers that no exhibit has, as they are named"
+    )
     parser.add_argument("--root", type=Path, required=True, help="folder below which the measures' files are named")
     for name in ("md", "csv"):
         parser.add_argument(f"--{name}", type=Path, required=True, help="output")

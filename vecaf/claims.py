@@ -127,7 +127,7 @@ def _labels(found: Sequence[Mapping[str, Any]], places: Sequence[Place]) -> list
     """Return in words what each comparison compares and, as far as they differ in it, where."""
     at = [places[comparison["of"][0]] for comparison in found]
     vary = [key for key in KEYS if len({place.get(key) for place in at}) > 1]
-    vary = [key for key in KEYS if key in vary or key == "dataset"]
+    vary = [key for key in KEYS if key in vary or key in ("dataset", "ratio")]
     return [_label(comparison, places, vary) for comparison in found]
 
 
@@ -209,9 +209,9 @@ def exhibits(study: Study, tables: Collection[str]) -> list[str]:
 def plan(study: Study, tables: Collection[str]) -> dict[str, Any]:
     """Return all claims and the numbers that they speak of, as plain JSON; raises ConfigError with all ``problems``.
 
-    tables: exhibits that have an implementation. claims: of each id, statement, where, kind, note and holds_if, pairs of an assertion as it is written and as it is
-    asked of this study. places: exhibit → ``places``. lacking: exhibit or measure → why it has no
-    numbers. measures: name → file. stand_ins.
+    tables: exhibits that have an implementation. claims: of each id, statement, where, kind, note and holds_if, pairs
+    of an assertion as it is written and as it is asked of this study. places: exhibit → ``places``. lacking: exhibit or
+    measure → why it has no numbers. measures: name → file. stand_ins: as configured.
     """
     if found := problems(study, tables):
         raise ConfigError(listed(found, "the claims"))

@@ -50,7 +50,9 @@ class Assertion(Part):
     """
 
     exhibit: Name | None = Field(None, description="where the numbers stand, in the paper and in this study")
-    measure: Name | None = Field(None, description="a name of `measures`: this study's numbers, where no exhibit has them")
+    measure: Name | None = Field(
+        None, description="a name of `measures`: this study's numbers, where no exhibit has them"
+    )
     where: Conditions = Field(default_factory=Conditions, description="conditions on both sides")
     of: Conditions = Field(default_factory=Conditions)
     minus: Conditions | None = Field(None, description="what is subtracted; each value of a list is a rival of its own")

@@ -151,7 +151,7 @@ class Block(Part):
 
     datasets: dict[str, Annotated[list[Ratio], Field(min_length=1)]]
     methods: Annotated[list[str], Field(min_length=1)]
-    schedules: Annotated[list[str], Field(min_length=1)] = ["3loops"]
+    schedules: list[str] = Field(["3loops"], min_length=1)
     backbones: list[str] | None = Field(None, description="none: the dataset's own")
     seeds: Seeds | None = Field(None, description="none: the dataset's own")
 
