@@ -14,6 +14,7 @@ configfile: "claims.yaml"
 
 
 include: "rules/common.smk"
+include: "rules/published.smk"
 include: "rules/inputs.smk"
 include: "rules/checks.smk"
 include: "rules/data.smk"

@@ -182,18 +182,8 @@ def augmentations(wildcards):
     return records
 
 
-# Exhibits that show what one choice changes, and those that also compare the ids themselves.
-CONTRASTED = ("readings", "tuning", "deviations", "specification_curve")
+# Exhibits that compare the ids themselves.
 COMPARING_IDS = ("readings", "tuning")
-
-
-def layout_of(exhibit):
-    """Return what the script of an exhibit is told beside its rows."""
-    if exhibit not in CONTRASTED:
-        return study.layout(exhibit)
-    spec = study.config.exhibits[exhibit]
-    told = {"exhibit": exhibit, "title": spec.title, "notes": spec.notes, "config_digest": study.digests[exhibit]}
-    return told | {"contrasts": readings.contrasts(study, exhibit), "choices": readings.defaults(study, exhibit)}
 
 
 def exhibit_inputs(exhibit):
@@ -205,7 +195,8 @@ def exhibit_inputs(exhibit):
 
 def selected_in(exhibit):
     """Return the file of every selection behind an exhibit, each once however many cells share it."""
-    cells = [(cell, study.loops(cell.method, cell.schedule)) for cell in study.runnable(exhibit)]
+    run = [cell for cell in study.runnable(exhibit) if not in_bundle(cell)]
+    cells = [(cell, study.loops(cell.method, cell.schedule)) for cell in run]
     folders = {selection_folder(cell, loop) for cell, loops in cells for loop in range(1, loops + 1)}
     return [f"{folder}selection.parquet" for folder in sorted(folders)]
 
@@ -229,8 +220,11 @@ def corrupted_sets(wildcards):
 
 
 def metrics_of(exhibit):
+    """Return the records of an exhibit's cells that are not read from the published bundle."""
+    say_stale(exhibit)
     files = ["metrics.json", *(f"ood/{domain}.json" for domain in domains_of(exhibit))]
-    return [in_cell(f"{CELL}{file}", cell) for cell in study.runnable(exhibit) for file in files]
+    cells = study.runnable(exhibit)
+    return [in_cell(f"{CELL}{file}", cell) for cell in cells for file in files if not in_bundle(cell, file)]
 
 
 # What the paper prints and says: data, so no code digest sees them.
