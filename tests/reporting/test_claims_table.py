@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from vecaf import claims as planning
-from vecaf.errors import ArtifactError
-from vecaf.reporting import claims, paper
+from vecaf.errors import ArtifactError, ConfigError
+from vecaf.reporting import claims, paper, verdicts
 from vecaf.reporting.layout import KEYS
 
 GAIN = {"exhibit": "table1", "of": {"method": "ours"}, "minus": {"method": "other"}, "above": 0}
@@ -199,6 +199,36 @@ def test_a_measure_makes_its_claim_testable():
 
 def test_a_level_that_a_seed_never_reaches_is_not_averaged_over_the_others():
     assert judged([], COST, measures=measure([100, 100, 100], [400, 410, None]))["verdict"] == "not yet testable"
+
+
+def test_a_measure_may_have_keys_of_its_own():
+    rows = pd.concat([measure([100, 101], [400, 410])["b2a"].assign(domain=domain) for domain in ("snow", "fog")])
+    with pytest.raises(ConfigError, match=r"over ours fits several numbers: .*snow; .*fog"):
+        judged([], COST | {"of": {"method": "other", "domain": "snow"}}, measures={"b2a": rows})
+    found = judged([], COST | {"where": {"metric": "batches", "domain": "fog"}}, measures={"b2a": rows})
+    assert (found["estimate"], found["planned"]) == (pytest.approx((4 + 410 / 101) / 2), 4)
+    with pytest.raises(ArtifactError, match="two rows of d/b/ours/1pct/3loops/0; leave one"):
+        judged(
+            [],
+            COST,
+            measures={"b2a": pd.concat([rows[["dataset", "backbone", "method", "ratio", "schedule", "seed"]]])},
+        )
+
+
+def test_a_corruption_that_has_not_run_is_no_level_that_was_missed():
+    """Cells of table 3 may be trained and not yet judged on corrupted images."""
+    keys, cells = [cell("ours"), cell("other")], {"ours": [0.6, 0.61, None], "other": [0.5, 0.5, 0.5]}
+    rows = pd.DataFrame(
+        [
+            {**cell(method), "seed": seed, "status": "measured", "snow": value}
+            for method, values in cells.items()
+            for seed, value in enumerate(values)
+        ]
+    )
+    numbers = verdicts.Numbers(rows, [{"keys": k, "cell": list(k.values()), "column": "snow"} for k in keys])
+    values, measured, planned = numbers.read(0, None)
+    assert values == {0: 60.0, 1: 61.0}
+    assert (len(measured), len(planned)) == (2, 3)
 
 
 def test_a_measure_without_its_columns_is_refused():

@@ -1,4 +1,4 @@
-"""What the files say of a study: states of cells, means so far, snapshot tables; with real notes of a real snakemake."""
+"""What the files say of a study: states of cells, means so far, snapshot tables; with the notes of a real snakemake."""
 
 import os
 import signal
@@ -101,8 +101,14 @@ def test_snapshot_tables_hold_what_is_there(study, folder):
     assert "90.00 ± n/a (1 of 3)" in random
     assert "82.00 ± 2.00 (2 of 3)†" in next(line for line in table.splitlines() if line.startswith("| VeCAF"))
     claims = (folder / "snapshot/claims.md").read_text()
-    assert next(line for line in claims.splitlines() if line.startswith("| speedup_batches")).count("not yet testable") == 1
-    assert sorted(path.name for path in (folder / "results/demo").iterdir()) == ["cells", "logs"]  # nothing else is made
+    assert (
+        next(line for line in claims.splitlines() if line.startswith("| speedup_batches")).count("not yet testable")
+        == 1
+    )
+    assert sorted(path.name for path in (folder / "results/demo").iterdir()) == [
+        "cells",
+        "logs",
+    ]  # nothing else is made
 
 
 def test_a_shared_step_that_failed_is_named(study, folder):

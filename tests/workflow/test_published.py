@@ -10,7 +10,7 @@ from planning import Project, copy_project, rules
 
 from vecaf import artifacts
 
-SMALL = {"methods": ["vecaf", "random"], "schedules": ["2loops"], "datasets": {"digits": ["5pct"]}}
+DIGITS = {"datasets": {"digits": ["5pct"]}}
 TINY = {
     "shows": ["table1", "readings"],
     "datasets": {
@@ -30,12 +30,18 @@ TINY = {
     },
     "methods": {"vecaf": {"ods": {"iterations": 5, "ensemble": 3}}},
     "exhibits": {
-        "table1": {"blocks": [SMALL]},
-        "readings": {"blocks": [{**SMALL, "methods": ["vecaf", "vecaf_uniform"]}]},
+        "table1": {
+            "blocks": [
+                {**DIGITS, "methods": ["vecaf"], "schedules": ["2loops"]},
+                {**DIGITS, "methods": ["random"], "schedules": ["single"]},
+            ]
+        },
+        "readings": {"blocks": [{**DIGITS, "methods": ["vecaf", "vecaf_uniform"], "schedules": ["2loops"]}]},
     },
 }
 CELLS = "results/demo/cells"
-VECAF, RANDOM, UNIFORM = (f"digits/vit_digits/{name}/5pct/2loops/seed0" for name in ("vecaf", "random", "vecaf_uniform"))
+VECAF, UNIFORM = (f"digits/vit_digits/{name}/5pct/2loops/seed0" for name in ("vecaf", "vecaf_uniform"))
+RANDOM = "digits/vit_digits/random/5pct/single/seed0"
 COLLECTING = {"metrics": 2, "ids": 1, "table": 2, "claims": 1}
 pytestmark = pytest.mark.slow
 
@@ -99,7 +105,9 @@ def test_a_clone_of_the_full_bundle_makes_every_table_and_runs_no_cell(study, cl
     # Overlaps of ids are told from the bundle's selections.
     tables = [(project.folder / "results/demo/tables/readings.csv").read_text() for project in (there, study)]
     assert tables[0] == tables[1]
-    assert (there.folder / "results/demo/claims.csv").read_text() == (study.folder / "results/demo/claims.csv").read_text()
+    assert (there.folder / "results/demo/claims.csv").read_text() == (
+        study.folder / "results/demo/claims.csv"
+    ).read_text()
 
 
 def test_a_bundle_of_a_few_cells_leaves_the_others_to_be_run(clone):
@@ -147,6 +155,8 @@ def test_publishing_again_replaces_a_cell_and_keeps_the_others(study, clone):
     pd.testing.assert_frame_equal(
         curves[curves["cell"] == VECAF].drop(columns="cell").reset_index(drop=True), own, check_dtype=False
     )
-    nothing = subprocess.run([*command[:-1], "*/vecav/*"], cwd=there.folder, capture_output=True, text=True, check=False)
+    nothing = subprocess.run(
+        [*command[:-1], "*/vecav/*"], cwd=there.folder, capture_output=True, text=True, check=False
+    )
     assert nothing.returncode == 1
     assert "no finished cell below" in nothing.stderr

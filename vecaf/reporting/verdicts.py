@@ -54,32 +54,35 @@ class Judged:
 class Numbers:
     """Numbers of one exhibit or measure: of each place, seed → value in the unit of the paper."""
 
-    def __init__(self, rows: pd.DataFrame, places: Sequence[Mapping[str, Any]]):
+    def __init__(self, rows: pd.DataFrame, places: Sequence[Mapping[str, Any]], by: Sequence[str] = CELL):
+        """places: of each its ``keys``, its ``cell`` (the values of the columns ``by``) and the ``column`` it shows."""
         self.keys = [place["keys"] for place in places]
         self._places = places
-        self._groups = {key: group for key, group in rows.groupby(list(CELL), sort=False)}
+        self._groups = {key: group for key, group in rows.groupby(list(by), sort=False)}
 
     @classmethod
     def of_measure(cls, name: str, rows: pd.DataFrame) -> Numbers:
-        """Return the numbers of a measure's file; raises ArtifactError when it has no column of a cell's keys."""
+        """Return the numbers of a measure's file.
+
+        Raises ArtifactError when it has no column of a cell's keys, or two rows for one seed of a cell.
+        """
         if absent := [column for column in (*CELL, "seed") if column not in rows.columns]:
-            raise ArtifactError(f"the file of measure {name} has no column {', '.join(absent)}; see results/README.md")
+            raise ArtifactError(f"the file of measure {name} has no column {', '.join(absent)}; see docs/claims.md")
         stated = [key for key in KEYS if key in rows.columns]
-        places = [
-            {
-                "keys": {key: value for key, value in zip(stated, values, strict=True) if not pd.isna(value)},
-                "cell": [dict(zip(stated, values, strict=True))[key] for key in CELL],
-                "column": "top1",
-            }
-            for values in rows[stated].drop_duplicates().itertuples(index=False)
-        ]
-        return cls(rows, places)
+        rows = rows.fillna(dict.fromkeys(stated, ""))
+        if (twice := rows.duplicated([*stated, "seed"])).any():
+            cell = "/".join(str(value) for value in rows.loc[twice, [*stated, "seed"]].iloc[0])
+            raise ArtifactError(f"the file of measure {name} has two rows of {cell}; leave one")
+        cells = list(rows[stated].drop_duplicates().itertuples(index=False, name=None))
+        named = [{key: value for key, value in zip(stated, cell, strict=True) if value != ""} for cell in cells]
+        places = [{"keys": keys, "cell": cell, "column": "top1"} for keys, cell in zip(named, cells, strict=True)]
+        return cls(rows, places, stated)
 
     def read(self, position: int, metric: str | None) -> tuple[dict[int, float], set[tuple], set[tuple]]:
         """Return (seed → value, measured cells, planned cells).
 
-        A measure that a seed leaves empty is censored there (a level never reached): then there are no values at all,
-        since the mean of the seeds that got there would flatter.
+        Of an exhibit, what has not run has no value. A measure that a seed leaves empty is censored there (a level
+        never reached): then there are no values at all, since the mean of the seeds that got there would flatter.
         """
         place = self._places[position]
         cell, column = tuple(place["cell"]), metric or place["column"]
@@ -89,9 +92,10 @@ class Numbers:
         planned = {(*cell, int(seed)) for seed in group["seed"]}
         if column not in group.columns:
             return {}, set(), planned
-        done = group[group["status"] == "measured"] if "status" in group.columns else group
-        if done[column].isna().any():
-            return {}, set(), planned
+        if "status" in group.columns:
+            done = group[(group["status"] == "measured") & group[column].notna()]
+        else:
+            done = group if group[column].notna().all() else group[:0]
         scale = 100 if metric is None or metric in VALUES else 1
         values = {int(seed): scale * float(value) for seed, value in zip(done["seed"], done[column], strict=True)}
         return values, {(*cell, seed) for seed in values}, planned
