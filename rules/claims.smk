@@ -18,7 +18,7 @@ def claims_rows(wildcards):
 
 
 def claims_measures(wildcards):
-    """Return the files of numbers that no table collects, those that are there: claims wait for none of them."""
+    """Return the files of numbers that no rule makes, those that are there: claims wait for none of them."""
     files = [f"{root}/{measure.file}" for measure in study.config.claims.measures.values()]
     return [file for file in files if os.path.exists(file)]
 

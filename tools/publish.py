@@ -17,6 +17,7 @@ import pandas as pd
 from vecaf import artifacts, command
 from vecaf.errors import ArtifactError
 from vecaf.reporting import bundle
+from vecaf.reporting.layout import KEYS
 from vecaf.reporting.metrics import check_metrics
 
 
@@ -59,8 +60,8 @@ def records_of(cell: str, folder: Path):
         content = artifacts.read_json(file)
         if file.name == bundle.METRICS:
             check_metrics(content, file)
-            named = "/".join(str(value) for value in content["cell"].values())
-            if named != cell.replace("/seed", "/"):
+            key = content["cell"]
+            if (named := "/".join([*(key[name] for name in KEYS), f"seed{key['seed']}"])) != cell:
                 raise ArtifactError(f"{file} is that of {named}, not of its folder; delete it and run its target again")
         name = file.relative_to(folder).as_posix()
         yield cell, name, content["provenance"]["digest"], artifacts.canonical(content)
