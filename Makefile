@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint lock clean
+.PHONY: demo test status lint lock clean
 
 # The lock is installed once; the stamp makes a second call free.
 .venv/installed: envs/lock.txt
@@ -16,6 +16,10 @@ demo: .venv/installed
 
 test: .venv/installed
 	$(BIN)/python -m pytest
+
+# What of a study is done so far: make status ARGS="--profile demo"
+status: .venv/installed
+	@$(BIN)/python -m tools.status $(ARGS)
 
 lint: .venv/installed
 	$(BIN)/ruff check .

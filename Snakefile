@@ -10,9 +10,11 @@ min_version("9.19")
 
 
 configfile: "config.yaml"
+configfile: "claims.yaml"
 
 
 include: "rules/common.smk"
+include: "rules/published.smk"
 include: "rules/inputs.smk"
 include: "rules/checks.smk"
 include: "rules/data.smk"
@@ -24,6 +26,7 @@ include: "rules/evaluate.smk"
 include: "rules/ood.smk"
 include: "rules/embedding_map.smk"
 include: "rules/report.smk"
+include: "rules/claims.smk"
 include: "rules/targets.smk"
 
 
@@ -36,6 +39,7 @@ rule all:
     input:
         made("table"),
         made("figure"),
+        rules.claims.output if study.config.claims.statements else [],
 
 
 onstart:

@@ -219,8 +219,7 @@ def sample_inputs(exhibit):
     }
 
 
-# Exhibits that show what one choice changes, those that also compare the ids themselves, and those of training curves.
-CONTRASTED = ("readings", "tuning", "deviations", "specification_curve")
+# Exhibits that compare the ids themselves, and those of training curves.
 COMPARING_IDS = ("readings", "tuning")
 CURVES = ("figure1b", "figure4", "figure5_b2a", "accuracy_cost")
 
@@ -231,11 +230,7 @@ def layout_of(exhibit):
         return study.curves_layout(exhibit)
     if study.config.exhibits[exhibit].weights_of is not None:
         return study.map_layout(exhibit)
-    if exhibit not in CONTRASTED:
-        return study.layout(exhibit)
-    spec = study.config.exhibits[exhibit]
-    told = {"exhibit": exhibit, "title": spec.title, "notes": spec.notes, "config_digest": study.digests[exhibit]}
-    return told | {"contrasts": readings.contrasts(study, exhibit), "choices": readings.defaults(study, exhibit)}
+    return readings.layout(study, exhibit)
 
 
 def exhibit_inputs(exhibit):
@@ -251,7 +246,8 @@ def exhibit_inputs(exhibit):
 
 def selected_in(exhibit):
     """Return the file of every selection behind an exhibit, each once however many cells share it."""
-    cells = [(cell, study.loops(cell.method, cell.schedule)) for cell in study.runnable(exhibit)]
+    run = [cell for cell in study.runnable(exhibit) if not in_bundle(cell)]
+    cells = [(cell, study.loops(cell.method, cell.schedule)) for cell in run]
     folders = {selection_folder(cell, loop) for cell, loops in cells for loop in range(1, loops + 1)}
     return [f"{folder}selection.parquet" for folder in sorted(folders)]
 
@@ -275,8 +271,11 @@ def corrupted_sets(wildcards):
 
 
 def metrics_of(exhibit):
+    """Return the records of an exhibit's cells that are not read from the published bundle."""
+    say_stale(exhibit)
     files = ["metrics.json", *(f"ood/{domain}.json" for domain in domains_of(exhibit))]
-    return [in_cell(f"{CELL}{file}", cell) for cell in study.runnable(exhibit) for file in files]
+    cells = study.runnable(exhibit)
+    return [in_cell(f"{CELL}{file}", cell) for cell in cells for file in files if not in_bundle(cell, file)]
 
 
 def curves_of(exhibit):
@@ -285,5 +284,6 @@ def curves_of(exhibit):
     return [in_cell(f"{CELL}{name}", cell) for cell in study.runnable(exhibit) for name in names]
 
 
-# The numbers that the paper prints: data, so no code digest sees them.
+# What the paper prints and says: data, so no code digest sees them.
 PAPER = os.path.join(workflow.basedir, "vecaf", "reporting", "paper", "reported.csv")
+STATEMENTS = os.path.join(workflow.basedir, "vecaf", "reporting", "paper", "statements.csv")

@@ -4,6 +4,7 @@
 rule metrics:
     input:
         cells=lambda w: metrics_of(w.exhibit),
+        published=lambda w: bundle_of(w.exhibit, bundle.RECORDS),
     output:
         rows=f"{root}/metrics/{{exhibit}}.parquet",
     log:
@@ -20,13 +21,14 @@ rule metrics:
         domains=lambda w: domains_of(w.exhibit),
         code=code_digest("scripts/metrics.py"),
     shell:
-        "python -m scripts.metrics --cells {params.folder} --domains {params.domains} --params {params.settings:q}"
-        " --out {output.rows} > {log} 2>&1"
+        "python -m scripts.metrics --cells {params.folder} --domains {params.domains} --published {input.published}"
+        " --params {params.settings:q} --out {output.rows} > {log} 2>&1"
 
 
 rule ids:
     input:
         selections=lambda w: selected_in(w.exhibit),
+        published=lambda w: published_ids(w.exhibit),
     output:
         ids=f"{root}/ids/{{exhibit}}.parquet",
     log:
@@ -40,7 +42,8 @@ rule ids:
     params:
         code=code_digest("scripts/ids.py"),
     shell:
-        "python -m scripts.ids --selections {input.selections} --out {output.ids} > {log} 2>&1"
+        "python -m scripts.ids --selections {input.selections} --published {input.published}"
+        " --out {output.ids} > {log} 2>&1"
 
 
 rule curves:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from vecaf import artifacts, command
+from vecaf.reporting.bundle import Records
 from vecaf.reporting.metrics import SELECTION, VALUES, check_metrics, table_row
 
 
@@ -10,17 +11,19 @@ def main(argv: list[str]) -> str:
     parser = command.parser(__doc__, "list of [cell, digest, status, reason]; digest null: the cell plans no job")
     parser.add_argument("--cells", type=Path, required=True, help="folder of all cells")
     parser.add_argument("--domains", nargs="*", default=[], help="corruptions that the cells were judged on, too")
+    parser.add_argument("--published", type=Path, nargs="*", default=[], help="records of the published bundle")
     parser.add_argument("--out", type=Path, required=True, help="output: Parquet, one row per cell")
     args = parser.parse_args(argv)
     import pandas as pd
 
-    rows = [row(args.cells, *expected) | ood(args.cells, *expected[:2], args.domains) for expected in args.params]
+    records = Records(args.cells, args.published, [cell for cell, *_ in args.params])
+    rows = [row(records, *expected) | ood(records, *expected[:2], args.domains) for expected in args.params]
     artifacts.write_table(args.out, pd.DataFrame(rows))
     counts = pd.Series([row["status"] for row in rows]).value_counts()
     return ", ".join(f"{count} {status}" for status, count in counts.items())
 
 
-def row(folder: Path, cell: str, digest: str | None, status: str | None, reason: str | None) -> dict:
+def row(records: Records, cell: str, digest: str | None, status: str | None, reason: str | None) -> dict:
     """Return the tidy row of one cell: its numbers, or why there are none."""
     dataset, backbone, method, ratio, schedule, seed = cell.split("/")
     empty = {
@@ -37,26 +40,23 @@ def row(folder: Path, cell: str, digest: str | None, status: str | None, reason:
         "origin": None,
         "digest": None,
     }
-    file = folder / cell / "metrics.json"
-    if digest is None or not file.exists():
+    if digest is None or (found := records.find(cell)) is None:
         return empty
-    metrics = artifacts.read_json(file)
-    check_metrics(metrics, file)
-    found = metrics["provenance"]["digest"]
-    if found != digest:
-        changed = f"run with configuration {found}, the study now says {digest}"
-        return empty | {"status": "stale", "reason": changed, "digest": found}
-    return table_row(metrics)
+    check_metrics(found.content, found.place)
+    made = found.content["provenance"]["digest"]
+    if made != digest:
+        changed = f"{found.origin} with configuration {made}, the study now says {digest}"
+        return empty | {"status": "stale", "reason": changed, "digest": made}
+    return table_row(found.content, origin=found.origin)
 
 
-def ood(folder: Path, cell: str, digest: str | None, domains: list[str]) -> dict:
+def ood(records: Records, cell: str, digest: str | None, domains: list[str]) -> dict:
     """Return a cell's accuracy on each domain, its mean and that of each severity; None where there is no such file."""
     found = {}
     for domain in domains:
-        file = folder / cell / "ood" / f"{domain}.json"
         found[domain] = None
-        if digest is not None and file.exists():
-            judged = artifacts.read_json(file)
+        if digest is not None and (record := records.find(cell, f"ood/{domain}.json")) is not None:
+            judged = record.content
             if judged["provenance"]["digest"] != digest:
                 continue
             found[domain] = judged["accuracy"][domain]["mean"]["top1"]

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(scope="session")
 def paper_raw():
-    return yaml.safe_load((ROOT / "config.yaml").read_text())
+    return merge(*(yaml.safe_load((ROOT / file).read_text()) for file in ("config.yaml", "claims.yaml")))
 
 
 @pytest.fixture(scope="session")

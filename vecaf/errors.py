@@ -1,5 +1,9 @@
 """The one family of errors whose text is meant for the person at the keyboard."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+
 
 class VecafError(Exception):
     """Something a user can mend. The message says what, where and what to do, in one or a few lines."""
@@ -7,6 +11,13 @@ class VecafError(Exception):
 
 class ConfigError(VecafError):
     """One or more problems of the configuration, reported together."""
+
+
+def listed(problems: Iterable[str], where: str) -> str:
+    """Return one text for several problems, each once, on a line of its own."""
+    problems = list(dict.fromkeys(problems))
+    head = f"{len(problems)} problem{'s' * (len(problems) > 1)} in {where}:"
+    return "\n".join([head, *(f"  - {problem}" for problem in problems)])
 
 
 class DataError(VecafError):

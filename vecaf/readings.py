@@ -14,6 +14,17 @@ from vecaf.study import Study
 # Choices that only selection and augmentation of one method make; all others the baseline has to share.
 _OWN = ("selector", "captioner", "encoder", "prompt")
 _DEFAULT = "default"
+# Exhibits that show what one choice changes.
+CONTRASTED = ("readings", "tuning", "deviations", "specification_curve")
+
+
+def layout(study: Study, exhibit: str) -> dict[str, Any]:
+    """Return what the script of an exhibit is told beside its rows, as plain JSON."""
+    if exhibit not in CONTRASTED:
+        return study.layout(exhibit)
+    spec = study.config.exhibits[exhibit]
+    told = {"exhibit": exhibit, "title": spec.title, "notes": spec.notes, "config_digest": study.digests[exhibit]}
+    return told | {"contrasts": contrasts(study, exhibit), "choices": defaults(study, exhibit)}
 
 
 def choices(study: Study, cell: Cell) -> dict[str, Any]:

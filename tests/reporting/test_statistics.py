@@ -56,6 +56,25 @@ def test_equal_differences_leave_no_doubt():
     assert (shifted.low, shifted.high, shifted.p) == (1.0, 1.0, 0.0)
 
 
+def test_an_interval_is_tested_against_a_threshold():
+    # 1, 2, 3 against 1: t = (2 − 1)·√3 = 1.7321, two degrees of freedom
+    result = statistics.interval([1.0, 2.0, 3.0], 1.0)
+    assert (result.estimate, result.n) == (2.0, 3)
+    assert result.p == pytest.approx(0.2254033, rel=1e-5)
+    assert statistics.interval([2.0, 2.0], 2.0).p == 1.0
+    assert statistics.interval([], 0.0).estimate is None
+
+
+def test_printed_errors_by_hand():
+    # 0.23 with errors 0.02 and 0.12 over 3: se 0.12166, Welch's freedom 2·0.0148²/(0.0004² + 0.0144²) = 2.1110
+    result = statistics.interval_of_print(0.23, [0.02, 0.12], 3)
+    assert result.high - 0.23 == pytest.approx(0.1216553 * 4.092913, rel=1e-5)
+    assert result.p == pytest.approx(0.1925209, rel=1e-5)
+    assert statistics.interval_of_print(1.0, [0.1], 3).high == pytest.approx(1 + 0.4302653, rel=1e-5)
+    assert statistics.interval_of_print(3.3, [None, 0.1], 3).low is None
+    assert statistics.interval_of_print(1.0, [0.0, 0.0], 3).low == 1.0
+
+
 def test_bootstrap_agrees_with_resampling_one_by_one():
     rng = np.random.default_rng(3)
     a, b = rng.random(400) < 0.8, rng.random(400) < 0.7
@@ -122,6 +141,13 @@ def test_claim_in_all_columns_needs_each():
     assert statistics.claim_in_all(["holds", "undecided"]) == "undecided"
     assert statistics.claim_in_all(["undecided", "fails"]) == "fails"
     assert statistics.claim_in_all([]) == "undecided"
+
+
+def test_claim_in_any_column_needs_one():
+    assert statistics.claim_in_any(["holds", "fails"]) == "holds"
+    assert statistics.claim_in_any(["undecided", "fails"]) == "undecided"
+    assert statistics.claim_in_any(["fails", "fails"]) == "fails"
+    assert statistics.claim_in_any([]) == "undecided"
 
 
 def test_comparison_by_hand():

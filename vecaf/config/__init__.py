@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from vecaf.config.checks import contradictions
 from vecaf.config.merging import extend
 from vecaf.config.schema import Config
-from vecaf.errors import ConfigError
+from vecaf.errors import ConfigError, listed
 
 __all__ = ["Config", "load"]
 
@@ -41,21 +41,15 @@ def load(raw: dict[str, Any]) -> Config:
     if config is not None:
         problems += [problem for problem in contradictions(config) if _UNNAMED not in problem]
     if problems:
-        raise ConfigError(_list(dict.fromkeys(problems)))
+        raise ConfigError(listed(problems, "the configuration"))
     return config
 
 
 def _shown(names: list[Any], exhibits: dict[str, Any], problems: list[str]) -> dict[str, Any]:
-    """Return the exhibits that a study shows; report names that none has."""
+    """Return the exhibits that a study shows, and None for the others; report names that none has."""
     defined = ", ".join(exhibits) or "none defined"
     problems += [f"shows: {name!r} is not one of {defined}" for name in names if name not in list(exhibits)]
-    return {name: exhibit for name, exhibit in exhibits.items() if name in names}
-
-
-def _list(problems) -> str:
-    problems = list(problems)
-    head = f"{len(problems)} problem{'s' * (len(problems) > 1)} in the configuration:"
-    return "\n".join([head, *(f"  - {problem}" for problem in problems)])
+    return {name: exhibit if name in names else None for name, exhibit in exhibits.items()}
 
 
 def _written(errors: list[Any], raw: dict[str, Any]) -> list[Any]:

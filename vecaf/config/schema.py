@@ -4,24 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import Field, create_model
 
 from vecaf import augmentation, selection
+from vecaf.config.claims import Claims
+from vecaf.config.part import Name, Part
 from vecaf.models.pretraining import Options as PretrainingOptions
 from vecaf.training import recipes
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
 Ratio = Annotated[
     str, Field(pattern=r"^[0-9]+(\.[0-9]+)?pct$", description="an exact decimal percentage: 1pct, 0.5pct")
 ]
 Share = Annotated[str, Field(pattern=r"^[0-9]+(/[1-9][0-9]*)?$", description="an exact fraction: 1, 1/3")]
 Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
-
-
-class Part(BaseModel):
-    """Any part of the configuration: unknown keys are refused and nothing is coerced."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class Training(Part):
@@ -159,7 +154,7 @@ class Block(Part):
 
     datasets: dict[str, Annotated[list[Ratio], Field(min_length=1)]]
     methods: Annotated[list[str], Field(min_length=1)]
-    schedules: Annotated[list[str], Field(min_length=1)] = ["3loops"]
+    schedules: list[str] = Field(["3loops"], min_length=1)
     backbones: list[str] | None = Field(None, description="none: the dataset's own")
     seeds: Seeds | None = Field(None, description="none: the dataset's own")
 
@@ -229,4 +224,5 @@ class Config(Part):
     schedules: dict[Name, Annotated[list[Turn], Field(min_length=1)]]
     methods: dict[Name, Method]
     exhibits: dict[Name, Exhibit | None]
+    claims: Claims = Field(default_factory=Claims)
     shows: list[str] | None = Field(None, description="the exhibits of this study by name; none: all that are defined")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -9,11 +10,14 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from vecaf.config.claims import KEYS as NAMED
+
 # A rule that compares with the paper names these as inputs: the digest of its code does not see data.
 REPORTED = Path(__file__).with_name("paper") / "reported.csv"
 STATEMENTS = Path(__file__).with_name("paper") / "statements.csv"
 
 NAMES = {"pvm": "backbone", "lm": "encoder"}
+REPETITIONS = 3  # behind every printed standard error (caption of table 1)
 
 
 class Printed(NamedTuple):
@@ -65,8 +69,30 @@ def reported(exhibit: str | None = None) -> pd.DataFrame:
 
 
 def statements() -> pd.DataFrame:
-    """Return the paper's checkable sentences: columns id, where, statement, kind, what its own numbers say."""
-    return pd.read_csv(STATEMENTS, dtype=str, keep_default_na=False)
+    """Return the paper's checkable sentences: columns id, where, statement, kind, own_numbers (what these say)."""
+    lines = pd.read_csv(STATEMENTS, dtype=str, keep_default_na=False)
+    said = {"statement (in our words)": "statement", "what the paper's own numbers say": "own_numbers"}
+    return lines.rename(columns=said)
+
+
+@cache
+def numbers(exhibit: str) -> list[tuple[dict[str, Any], dict[str, Printed]]]:
+    """Return what an exhibit prints: (what names a number, metric → number) of every place, as far as it is stated.
+
+    A name is one of dataset, backbone, method, encoder, ratio, schedule, target_class, domain, ods, cea.
+    """
+    found: dict[tuple, dict[str, Printed]] = {}
+    for line in reported(exhibit).dropna(subset="value").to_dict("records"):
+        keys = tuple((key, line[key]) for key in NAMED if not pd.isna(line[key]))
+        found.setdefault(keys, {})[line["metric"]] = _number(line)
+    return [(dict(keys), metrics) for keys, metrics in found.items()]
+
+
+def _number(line: Mapping[str, Any]) -> Printed:
+    stderr, note = line["stderr"], line["note"]
+    return Printed(
+        float(line["value"]), None if pd.isna(stderr) else float(stderr), None if pd.isna(note) else str(note)
+    )
 
 
 def printed_value(
@@ -97,8 +123,4 @@ def printed_value(
         raise LookupError(f"{exhibit} prints {len(lines)} values for {wanted}; give further columns to choose one")
     if lines.empty:
         return None
-    line = lines.iloc[0]
-    stderr, note = line["stderr"], line["note"]
-    return Printed(
-        float(line["value"]), None if pd.isna(stderr) else float(stderr), None if pd.isna(note) else str(note)
-    )
+    return _number(lines.iloc[0])

@@ -68,18 +68,46 @@ def paired_difference(a: Mapping[int, float], b: Mapping[int, float], level: flo
     a, b: seed → value, in any one unit, which is also the result's. Seeds of one side only are left out, since the
     cells of one seed share their head, batches and random sets. Equal differences give an interval of width 0.
     """
-    shared = sorted(a.keys() & b.keys())
-    differences = [a[seed] - b[seed] for seed in shared]
-    estimate, error = mean(differences), standard_error(differences)
+    return interval([a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())], level=level)
+
+
+def interval(values: Sequence[float], threshold: float = 0.0, level: float = LEVEL) -> Difference:
+    """Return the mean of independent values (seeds) with Student's interval; p: two-sided, of a mean at the threshold.
+
+    Equal values give an interval of width 0; fewer than two give none.
+    """
+    return _student(mean(values), standard_error(values), len(values) - 1, len(values), threshold, level)
+
+
+def interval_of_print(
+    estimate: float, errors: Sequence[float | None], repetitions: int, threshold: float = 0.0, level: float = LEVEL
+) -> Difference:
+    """Return a sum or difference of independent printed means with an interval from their standard errors.
+
+    errors: of each mean, over ``repetitions`` values; no interval where one is not printed. The degrees of freedom are
+    those of Welch (1947) and Satterthwaite (1946), no fewer than those of one mean.
+    """
+    if not errors or any(error is None for error in errors):
+        return Difference(estimate, None, None, None, repetitions)
+    variances = [error**2 for error in errors]
+    total = math.fsum(variances)
+    freedom = repetitions - 1
+    if total > 0:
+        freedom *= total**2 / math.fsum(variance**2 for variance in variances)
+    return _student(estimate, math.sqrt(total), freedom, repetitions, threshold, level)
+
+
+def _student(
+    estimate: float | None, error: float | None, freedom: float, n: int, threshold: float, level: float
+) -> Difference:
     if error is None:
-        return Difference(estimate, None, None, None, len(shared))
+        return Difference(estimate, None, None, None, n)
     from scipy import stats
 
-    freedom = len(shared) - 1
     half = error * float(stats.t.ppf((1 + level) / 2, freedom))
-    score = abs(estimate) / error if error > 0 else math.inf if estimate else 0.0
-    p = 2 * float(stats.t.sf(score, freedom))
-    return Difference(estimate, estimate - half, estimate + half, p, len(shared))
+    away = abs(estimate - threshold)
+    score = away / error if error > 0 else math.inf if away else 0.0
+    return Difference(estimate, estimate - half, estimate + half, 2 * float(stats.t.sf(score, freedom)), n)
 
 
 def bootstrap_difference(
@@ -129,6 +157,12 @@ def claim(low: float | None, high: float | None, threshold: float = 0.0, *, abov
     if low is None or high is None or low <= threshold <= high:
         return "undecided"
     return "holds" if (low > threshold) == above else "fails"
+
+
+def claim_in_any(parts: Iterable[Claim]) -> Claim:
+    """Return the verdict of a claim about some column: one that holds is enough, and only all failures refute it."""
+    opposite: dict[Claim, Claim] = {"holds": "fails", "fails": "holds", "undecided": "undecided"}
+    return opposite[claim_in_all(opposite[part] for part in parts)]
 
 
 def claim_in_all(parts: Iterable[Claim]) -> Claim:

@@ -1,0 +1,50 @@
+"""The published bundle: cells that it holds under the present configuration, and that have no run here, plan no job."""
+
+from functools import cache
+
+from snakemake.logging import logger
+
+from vecaf.reporting import bundle
+
+# Outside the root of any study: git keeps this folder alone.
+PUBLISHED = "results/published/"
+
+
+@cache
+def published():
+    """Return (cell, file) → digest of the configuration behind it; read once, and only by processes that ask."""
+    records = f"{PUBLISHED}{bundle.RECORDS}"
+    return bundle.digests(records) if os.path.exists(records) else {}
+
+
+def in_bundle(cell, file=bundle.METRICS):
+    """Say whether a file of a cell is read from the bundle; what has been run here comes first."""
+    current = published().get((str(cell), file)) == study.digest(cell)
+    return current and not os.path.exists(in_cell(f"{CELL}{bundle.METRICS}", cell))
+
+
+@cache
+def say_stale(exhibit):
+    """Say once which published cells an exhibit cannot use, and that they are planned."""
+    stale = [
+        str(cell)
+        for cell in study.runnable(exhibit)
+        if (digest := published().get((str(cell), bundle.METRICS))) not in (None, study.digest(cell))
+        and not os.path.exists(in_cell(f"{CELL}{bundle.METRICS}", cell))
+    ]
+    if stale and workflow.is_main_process:
+        logger.warning(
+            f"{exhibit}: {len(stale)} published cells were run under another configuration and are planned again: "
+            + ", ".join(stale[:3] + ["…"] * (len(stale) > 3))
+        )
+
+
+def bundle_of(exhibit, file):
+    """Return a file of the bundle if any cell of an exhibit is read from it."""
+    return [f"{PUBLISHED}{file}"] if any(in_bundle(cell) for cell in study.runnable(exhibit)) else []
+
+
+def published_ids(exhibit):
+    """Return the rows that say which selections are published, and the bundle's ids; nothing where none is needed."""
+    ids = bundle_of(exhibit, bundle.IDS)
+    return [f"{root}/metrics/{exhibit}.parquet", *ids] if ids else []

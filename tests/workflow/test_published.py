@@ -1,0 +1,162 @@
+"""A clone with the published bundle makes tables without running a cell; real runs and real clones of a tiny study."""
+
+import shutil
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from planning import Project, copy_project, rules
+
+from vecaf import artifacts
+
+DIGITS = {"datasets": {"digits": ["5pct"]}}
+TINY = {
+    "shows": ["table1", "readings"],
+    "datasets": {
+        "digits": {
+            "batches": 4,
+            "seeds": [0],
+            "training": {"overrides": {"batch_size": 16}},
+            "curve": {"points": 2, "test_images": 40, "probe_images": 20},
+        }
+    },
+    "backbones": {
+        "vit_digits": {
+            "args": {"patch_size": 8, "embed_dim": 32, "depth": 1, "num_heads": 2},
+            "width": 32,
+            "pretraining": {"epochs": 1},
+        }
+    },
+    "methods": {"vecaf": {"ods": {"iterations": 5, "ensemble": 3}}},
+    "exhibits": {
+        "table1": {
+            "blocks": [
+                {**DIGITS, "methods": ["vecaf"], "schedules": ["2loops"]},
+                {**DIGITS, "methods": ["random"], "schedules": ["single"]},
+            ]
+        },
+        "readings": {"blocks": [{**DIGITS, "methods": ["vecaf", "vecaf_uniform"], "schedules": ["2loops"]}]},
+    },
+}
+CELLS = "results/demo/cells"
+VECAF, UNIFORM = (f"digits/vit_digits/{name}/5pct/2loops/seed0" for name in ("vecaf", "vecaf_uniform"))
+RANDOM = "digits/vit_digits/random/5pct/single/seed0"
+COLLECTING = {"metrics": 2, "ids": 1, "table": 2, "claims": 1}
+pytestmark = pytest.mark.slow
+
+
+def git(folder, *words):
+    who = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+    subprocess.run(["git", "-C", str(folder), *who, *words], check=True, capture_output=True)
+
+
+def publish(study, *cells):
+    """Publish cells of a study, commit, and return the summary line."""
+    command = [sys.executable, "-m", "tools.publish", "--root", "results/demo", *cells]
+    done = subprocess.run(command, cwd=study.folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    git(study.folder, "add", "results/published")
+    git(study.folder, "commit", "-m", "results")
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A study that has been run, in a repository of its own."""
+    project = copy_project(tmp_path_factory.mktemp("study"))
+    git(project.folder, "init", "-q")
+    git(project.folder, "add", "-A")
+    git(project.folder, "commit", "-m", "project")
+    project.snakemake(overlay=TINY)
+    return project
+
+
+@pytest.fixture
+def clone(study, tmp_path):
+    """Return a function that publishes cells from nothing and clones the repository."""
+
+    def cloned(*cells):
+        shutil.rmtree(study.folder / "results/published", ignore_errors=True)
+        publish(study, *cells)
+        git(tmp_path, "clone", "-q", str(study.folder), "clone")
+        assert not (tmp_path / "clone/results/demo").exists()
+        return Project(tmp_path / "clone")
+
+    return cloned
+
+
+def rows(project, exhibit="table1"):
+    table = artifacts.read_table(project.folder / f"results/demo/metrics/{exhibit}.parquet")
+    return table.set_index("method").sort_index()
+
+
+def test_a_clone_of_the_full_bundle_makes_every_table_and_runs_no_cell(study, clone):
+    there = clone()
+    assert rules(there.plan(overlay=TINY)) == COLLECTING
+    there.snakemake(overlay=TINY)
+    assert there.plan(overlay=TINY) == []
+    for exhibit in ("table1", "readings"):
+        ours, theirs = rows(there, exhibit), rows(study, exhibit)
+        assert set(ours["origin"]) == {"published"}
+        pd.testing.assert_frame_equal(ours.drop(columns="origin"), theirs.drop(columns="origin"))
+    table = (there.folder / "results/demo/tables/table1.md").read_text()
+    assert "†: from the published bundle, in whole or in part (2 of 2 measured cells)" in " ".join(table.split())
+    # Overlaps of ids are told from the bundle's selections.
+    tables = [(project.folder / "results/demo/tables/readings.csv").read_text() for project in (there, study)]
+    assert tables[0] == tables[1]
+    assert (there.folder / "results/demo/claims.csv").read_text() == (
+        study.folder / "results/demo/claims.csv"
+    ).read_text()
+
+
+def test_a_bundle_of_a_few_cells_leaves_the_others_to_be_run(clone):
+    there = clone(f"*/{VECAF.split('/')[2]}/*")
+    jobs = there.plan(overlay=TINY)
+    assert sorted(job["method"] for job in jobs if job["rule"] == "evaluate") == ["random", "vecaf_uniform"]
+    assert rules(there.plan("table1", overlay=TINY))["evaluate"] == 1
+
+
+def test_a_cell_that_is_run_again_comes_before_its_published_result(study, clone):
+    there = clone()
+    there.snakemake(overlay=TINY)
+    there.snakemake(f"{CELLS}/{RANDOM}/metrics.json", overlay=TINY)
+    assert rules(there.plan(overlay=TINY)) == {"metrics": 1, "table": 1, "claims": 1}
+    there.snakemake(overlay=TINY)
+    found = rows(there)
+    assert found["origin"].to_dict() == {"random": "run", "vecaf": "published"}
+    assert found["top1"].to_dict() == rows(study)["top1"].to_dict()  # on one machine it is the same to the last bit
+    lines = (there.folder / "results/demo/tables/table1.md").read_text().splitlines()
+    assert "†" in next(line for line in lines if line.startswith("| VeCAF"))
+    assert "†" not in next(line for line in lines if line.startswith("| Random"))
+
+
+def test_published_cells_of_another_configuration_are_planned_and_said(clone):
+    there = clone()
+    changed = {**TINY, "methods": {"vecaf": {"ods": {"iterations": 6, "ensemble": 3}}}}
+    done = there.snakemake("-n", "table1", overlay=changed)
+    assert f"table1: 1 published cells were run under another configuration and are planned again: {VECAF}" in done.text
+    jobs = there.plan("table1", overlay=changed)
+    assert [job["method"] for job in jobs if job["rule"] == "evaluate"] == ["vecaf"]
+
+
+def test_publishing_again_replaces_a_cell_and_keeps_the_others(study, clone):
+    there = clone()
+    bundle = there.folder / "results/published"
+    before = {file.name: artifacts.file_hash(file) for file in bundle.iterdir()}
+    assert set(before) == {"records.parquet", "ids.parquet", "curves.parquet"}
+    command = [sys.executable, "-m", "tools.publish", "--root", str(study.folder / "results/demo"), "*/random/*"]
+    done = subprocess.run(command, cwd=there.folder, capture_output=True, text=True, check=True)
+    assert "results/published: 1 cells published, 3 in all" in done.stdout
+    assert {file.name: artifacts.file_hash(file) for file in bundle.iterdir()} == before
+    curves = artifacts.read_table(bundle / "curves.parquet")
+    assert set(curves["cell"]) == {VECAF, RANDOM, UNIFORM}
+    own = artifacts.read_table(study.folder / CELLS / VECAF / "curve.parquet")
+    pd.testing.assert_frame_equal(
+        curves[curves["cell"] == VECAF].drop(columns="cell").reset_index(drop=True), own, check_dtype=False
+    )
+    nothing = subprocess.run(
+        [*command[:-1], "*/vecav/*"], cwd=there.folder, capture_output=True, text=True, check=False
+    )
+    assert nothing.returncode == 1
+    assert "no finished cell below" in nothing.stderr

@@ -1,0 +1,30 @@
+"""A study as snakemake would read it: the Snakefile's own files, a profile's, and those of the command line."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from snakemake.cli import parse_args, parse_config
+from snakemake.settings.types import ConfigSettings
+from snakemake.utils import update_config
+
+from vecaf import config
+from vecaf.study import Study
+
+SNAKEFILE = Path(__file__).resolve().parent.parent / "Snakefile"
+
+
+def read(arguments: list[str]) -> tuple[Study, list[str]]:
+    """Return the study that a command line of snakemake speaks of (profile, configfile, config), and its targets.
+
+    Raises ConfigError for mistakes in it, OSError for a file that is not there.
+    """
+    _, args = parse_args(arguments)
+    raw: dict[str, Any] = {}
+    for name in re.findall(r'^configfile: "(.+)"', SNAKEFILE.read_text(), re.MULTILINE):
+        update_config(raw, ConfigSettings(configfiles=[SNAKEFILE.with_name(name)]).overwrite_config)
+    given = ConfigSettings(configfiles=args.configfile, config=parse_config(args.config))
+    update_config(raw, given.overwrite_config)
+    return Study(config.load(raw)), list(args.targets)

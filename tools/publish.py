@@ -1,0 +1,96 @@
+"""Publish finished cells: write their records, selections and curves into the bundle that git keeps.
+
+    python -m tools.publish --root results
+    python -m tools.publish --root results 'cifar10/*' 'caltech101/deit_b_dino/vecaf/*'
+
+A clone then makes every table of these cells from the bundle and runs none of them. A cell that is published again
+replaces what the bundle had of it.
+"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pandas as pd
+
+from vecaf import artifacts, command
+from vecaf.errors import ArtifactError
+from vecaf.reporting import bundle
+from vecaf.reporting.layout import KEYS
+from vecaf.reporting.metrics import check_metrics
+
+
+def main(argv: list[str]) -> str:
+    parser = command.parser(__doc__)
+    parser.add_argument("--root", type=Path, default=Path("results"), help="folder of the study's results")
+    parser.add_argument("--out", type=Path, default=Path("results/published"), help="folder of the bundle")
+    parser.add_argument("cells", nargs="*", default=["*"], metavar="CELL", help="cells by path, with wildcards; all")
+    args = parser.parse_args(argv)
+
+    found = {cell: folder for cell, folder in cells(args.root) if any(fnmatch(cell, asked) for asked in args.cells)}
+    if not found:
+        raise ArtifactError(
+            f"no finished cell below {args.root}/cells fits {', '.join(args.cells)}; nothing is published"
+        )
+    records = pd.DataFrame(
+        [record for cell, folder in found.items() for record in records_of(cell, folder)],
+        columns=["cell", "file", "digest", "text"],
+    )
+    curves = [curve_of(cell, folder) for cell, folder in found.items()]
+    ids, lost = ids_of(args.root, records)
+    new = {bundle.RECORDS: records, bundle.CURVES: pd.concat(curves, ignore_index=True), bundle.IDS: ids}
+    tables = bundle.merged(args.out, new)
+    bundle.write(args.out, tables)
+    size = sum((args.out / file).stat().st_size for file in tables) / 1e6
+    total = tables[bundle.RECORDS]["cell"].nunique()
+    missing = f"; {lost} selections are no longer there and left out" if lost else ""
+    return f"{args.out}: {len(found)} cells published, {total} in all, {size:.1f} MB{missing}"
+
+
+def cells(root: Path):
+    """Yield (cell, folder) of every cell that has metrics, sorted."""
+    for file in sorted((root / "cells").glob(f"*/*/*/*/*/*/{bundle.METRICS}")):
+        yield file.parent.relative_to(root / "cells").as_posix(), file.parent
+
+
+def records_of(cell: str, folder: Path):
+    """Yield the records of a cell as rows; raises ArtifactError for metrics that are incomplete or another cell's."""
+    for file in (folder / bundle.METRICS, *sorted((folder / "ood").glob("*.json"))):
+        content = artifacts.read_json(file)
+        if file.name == bundle.METRICS:
+            check_metrics(content, file)
+            key = content["cell"]
+            if (named := "/".join([*(key[name] for name in KEYS), f"seed{key['seed']}"])) != cell:
+                raise ArtifactError(f"{file} is that of {named}, not of its folder; delete it and run its target again")
+        name = file.relative_to(folder).as_posix()
+        yield cell, name, content["provenance"]["digest"], artifacts.canonical(content)
+
+
+def curve_of(cell: str, folder: Path) -> pd.DataFrame:
+    curve = artifacts.read_table(folder / "curve.parquet")
+    curve.insert(0, "cell", cell)
+    return curve
+
+
+def ids_of(root: Path, records: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """Return the ids of every selection that the records name, each once, and how many are nowhere."""
+    folders = [*root.glob("first/*/*/*/*/*"), *root.glob("cells/*/*/*/*/*/*/loop*")]
+    known = {
+        artifacts.read_json(folder / "selection.json")["ids_hash"]: folder
+        for folder in folders
+        if (folder / "selection.json").exists()
+    }
+    texts = records.loc[records["file"] == bundle.METRICS, "text"]
+    named = sorted({name for text in texts for name in bundle.selections(bundle.parsed(text, "records"))})
+    tables = [pd.DataFrame({"ids_hash": pd.Series(dtype=str), "id": pd.Series(dtype="int64")})]
+    for name in (name for name in named if name in known):
+        ids = artifacts.read_table(known[name] / "selection.parquet")["id"].to_numpy("int64")
+        if artifacts.ids_hash(ids) != name:
+            raise ArtifactError(f"{known[name]}/selection.parquet is not what its record says; run its target again")
+        tables.append(pd.DataFrame({"ids_hash": name, "id": ids}))
+    return pd.concat(tables, ignore_index=True), len(named) - len(tables) + 1
+
+
+if __name__ == "__main__":
+    command.run(main)
