@@ -22,6 +22,7 @@ include: "rules/select.smk"
 include: "rules/finetune.smk"
 include: "rules/evaluate.smk"
 include: "rules/ood.smk"
+include: "rules/flops.smk"
 include: "rules/report.smk"
 include: "rules/targets.smk"
 

@@ -53,6 +53,8 @@ wildcard_constraints:
     severity="[1-5]",
     shard="[0-9]+",
     shards="[0-9]+",
+    part="backbone|encoder|captioner",
+    name="[a-z0-9_]+",
 
 
 # --- where every artifact lies: one directory per wildcard, no parameters in names --------------------------------
@@ -73,6 +75,8 @@ LOOP = f"{CELL}loop{{loop}}/"
 LOGS = f"{root}/logs/"
 
 CORRUPTED = f"{root}/ood/{{dataset}}/{{domain}}/severity{{severity}}/shard{{shard}}of{{shards}}.parquet"
+PROFILE = f"{root}/flops/{{part}}/{{name}}.json"
+
 THUMBNAILS = f"{POOL}thumbnails{{size}}.npy"
 
 POOL_FILES = [f"{POOL}index.parquet", f"{POOL}images.npy", f"{POOL}pool.json"]

@@ -162,10 +162,12 @@ def selections(wildcards):
 
 
 def scorings(wildcards):
-    """Return the records of the pool scorings that a cell's later loops asked for."""
+    """Return the records of the pool scorings that a cell's loops asked for; the first is shared."""
     cell, loops = last_loop(wildcards)
-    read = [loop for loop in range(2, loops + 1) if study.scored(cell.method, cell.schedule, loop)]
-    return [in_cell(f"{LOOP}score.json", cell, loop=loop) for loop in read]
+    read = [loop for loop in range(1, loops + 1) if study.scored(cell.method, cell.schedule, loop)]
+    return [
+        in_cell(f"{LOOP}score.json" if loop > 1 else f"{PRETRAINED}embeddings.json", cell, loop=loop) for loop in read
+    ]
 
 
 def augmentations(wildcards):
@@ -182,13 +184,28 @@ def augmentations(wildcards):
     return records
 
 
+def text_records(wildcards):
+    """Return the records of the captions and of their embeddings that a cell reads; none for one without text."""
+    cell, _ = has_loop(wildcards)
+    if not (study.augments_training(cell.method) or augmentations(wildcards)):
+        return []
+    written = WRITTEN.format(
+        dataset=study.captioned(cell.dataset), captioner=study.captioner(cell.dataset, cell.method)
+    )
+    return [f"{written}.json", text_file(cell).removesuffix(".npy") + ".json"]
+
+
 # Exhibits that show what one choice changes, and those that also compare the ids themselves.
 CONTRASTED = ("readings", "tuning", "deviations", "specification_curve")
 COMPARING_IDS = ("readings", "tuning")
+# Exhibits that show what cells cost.
+COSTED = ("table4",)
 
 
 def layout_of(exhibit):
     """Return what the script of an exhibit is told beside its rows."""
+    if exhibit in COSTED:
+        return study.layout(exhibit) | {"plans": study.plans(exhibit)}
     if exhibit not in CONTRASTED:
         return study.layout(exhibit)
     spec = study.config.exhibits[exhibit]
@@ -200,6 +217,9 @@ def exhibit_inputs(exhibit):
     inputs = {"rows": f"{root}/metrics/{exhibit}.parquet"}
     if exhibit in COMPARING_IDS:
         inputs["ids"] = f"{root}/ids/{exhibit}.parquet"
+    if exhibit in COSTED:
+        inputs["costs"] = f"{root}/costs/{exhibit}.parquet"
+        inputs["profiles"] = profiles_of(exhibit)
     return inputs
 
 
