@@ -54,6 +54,8 @@ wildcard_constraints:
     shard="[0-9]+",
     shards="[0-9]+",
     by=choices(study.config.methods),
+    part="backbone|encoder|captioner",
+    name="[a-z0-9_]+",
 
 
 # --- where every artifact lies: one directory per wildcard, no parameters in names --------------------------------
@@ -76,6 +78,8 @@ BY = f"{AFTER}{{by}}/"
 LOGS = f"{root}/logs/"
 
 CORRUPTED = f"{root}/ood/{{dataset}}/{{domain}}/severity{{severity}}/shard{{shard}}of{{shards}}.parquet"
+PROFILE = f"{root}/flops/{{part}}/{{name}}.json"
+
 THUMBNAILS = f"{POOL}thumbnails{{size}}.npy"
 
 POOL_FILES = [f"{POOL}index.parquet", f"{POOL}images.npy", f"{POOL}pool.json"]

@@ -10,6 +10,7 @@ rule evaluate:
         selections=selections,
         scorings=scorings,
         augmentations=augmentations,
+        texts=text_records,
     output:
         metrics=f"{CELL}metrics.json",
         predictions=f"{CELL}predictions.parquet",
@@ -30,5 +31,6 @@ rule evaluate:
     shell:
         "python -m scripts.evaluate --pool {input.pool} --root {resources.images:q} --weights {input.weights}"
         " --history {input.history} --pretrained {input.pretrained} --selections {input.selections}"
-        " --scorings {input.scorings} --augmentations {input.augmentations} --params {params.settings:q} --batch-size {resources.score_batch}"
+        " --scorings {input.scorings} --augmentations {input.augmentations} --texts {input.texts}"
+        " --params {params.settings:q} --batch-size {resources.score_batch}"
         " --device {resources.device} --metrics {output.metrics} --predictions {output.predictions} > {log} 2>&1"

@@ -162,10 +162,12 @@ def selections(wildcards):
 
 
 def scorings(wildcards):
-    """Return the records of the pool scorings that a cell's loops asked for; the first is by the pretrained weights."""
+    """Return the records of the pool scorings that a cell's loops asked for; the first is shared."""
     cell, loops = last_loop(wildcards)
     read = [loop for loop in range(1, loops + 1) if study.scored(cell.method, cell.schedule, loop)]
-    return [in_cell(f"{PRETRAINED}embeddings.json" if l == 1 else f"{LOOP}score.json", cell, loop=l) for l in read]
+    return [
+        in_cell(f"{LOOP}score.json" if loop > 1 else f"{PRETRAINED}embeddings.json", cell, loop=loop) for loop in read
+    ]
 
 
 def augmentations(wildcards):
@@ -219,9 +221,22 @@ def sample_inputs(exhibit):
     }
 
 
+def text_records(wildcards):
+    """Return the records of the captions and of their embeddings that a cell reads; none for one without text."""
+    cell, _ = has_loop(wildcards)
+    if not (study.augments_training(cell.method) or augmentations(wildcards)):
+        return []
+    written = WRITTEN.format(
+        dataset=study.captioned(cell.dataset), captioner=study.captioner(cell.dataset, cell.method)
+    )
+    return [f"{written}.json", text_file(cell).removesuffix(".npy") + ".json"]
+
+
 # Exhibits that compare the ids themselves, and those of training curves.
 COMPARING_IDS = ("readings", "tuning")
 CURVES = ("figure1b", "figure4", "figure5_b2a", "accuracy_cost")
+# Exhibits that show what cells cost.
+COSTED = ("table4",)
 
 
 def layout_of(exhibit):
@@ -230,6 +245,8 @@ def layout_of(exhibit):
         return study.curves_layout(exhibit)
     if study.config.exhibits[exhibit].weights_of is not None:
         return study.map_layout(exhibit)
+    if exhibit in COSTED:
+        return study.layout(exhibit) | {"plans": study.plans(exhibit)}
     return readings.layout(study, exhibit)
 
 
@@ -241,6 +258,9 @@ def exhibit_inputs(exhibit):
         inputs["ids"] = f"{root}/ids/{exhibit}.parquet"
     if exhibit in CURVES:
         inputs["curves"] = f"{root}/curves/{exhibit}.parquet"
+    if exhibit in COSTED:
+        inputs["costs"] = f"{root}/costs/{exhibit}.parquet"
+        inputs["profiles"] = profiles_of(exhibit)
     return inputs
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from vecaf import artifacts, command
 from vecaf.errors import DataError
 from vecaf.models import text_encoders
+from vecaf.provenance import Stage
 
 
 def main(argv: list[str]) -> str:
@@ -21,9 +22,10 @@ def main(argv: list[str]) -> str:
     encoder = text_encoders.build(args.params)
     # torch takes seconds to import, only to find out that an encoder without it has no use for a GPU
     device = command.torch_device(args.device) if encoder.uses_gpu else "cpu"
-    shape = (len(captions), encoder.width)
-    with artifacts.array_writer(args.out, shape, "float32") as out:
-        encoder.encode(captions, out=out, device=device)
+    with Stage("embed_text", device) as stage:
+        shape = (len(captions), encoder.width)
+        with artifacts.array_writer(args.out, shape, "float32") as out:
+            encoder.encode(captions, out=out, device=device)
     record = {
         "captions_hash": artifacts.file_hash(args.captions),
         "text_hash": artifacts.file_hash(args.out),
@@ -31,6 +33,7 @@ def main(argv: list[str]) -> str:
         "width": shape[1],
         "params": args.params,
         "encoder": encoder.facts(),
+        "stage": stage.record,
     }
     artifacts.write_json(args.record, record)
     return f"{shape[0]} captions embedded, width {shape[1]}"

@@ -6,6 +6,7 @@ from vecaf import artifacts, command
 from vecaf.data.images import Images
 from vecaf.data.transforms import EvalTransform
 from vecaf.errors import ArtifactError
+from vecaf.flops import TRAINING_STEP
 from vecaf.models import backbone, head
 from vecaf.provenance import Stage, cell_provenance
 from vecaf.reporting.metrics import cell_metrics, check_metrics, cost
@@ -22,6 +23,7 @@ def main(argv: list[str]) -> str:
     parser.add_argument("--selections", type=Path, nargs="+", required=True, help="records of the loops' selections")
     parser.add_argument("--scorings", type=Path, nargs="*", default=[], help="records of the pool's scorings")
     parser.add_argument("--augmentations", type=Path, nargs="*", default=[], help="records of the pool's augmentations")
+    parser.add_argument("--texts", type=Path, nargs="*", default=[], help="records of captions and their embeddings")
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--metrics", type=Path, required=True, help="output: JSON")
     parser.add_argument("--predictions", type=Path, required=True, help="output: Parquet, one row per test image")
@@ -47,7 +49,9 @@ def main(argv: list[str]) -> str:
         )
     records = read_records(args, params)
     measured = found.metrics | {"per_class": dict(zip(classes, found.metrics["per_class"], strict=True))}
-    metrics = cell_metrics(params["cell"], measured, costs(records, stage.record), provenance(args, records, stage))
+    image = records["pretrained"]["info"]["macs_per_image"] + model.width * len(classes)
+    facts = provenance(args, records, stage, image)
+    metrics = cell_metrics(params["cell"], measured, costs(records, stage.record), facts)
     check_metrics(metrics, args.metrics)
 
     table = {"id": test.ids, "label": test.labels, "prediction": found.predictions, "confidence": found.confidence}
@@ -79,8 +83,16 @@ def read_records(args, params: dict) -> dict:
         "select": selections,
         "score": by_loop(args.scorings),
         "augment": by_loop(args.augmentations),
+        "once": dict(zip(("caption", "embed_text"), map(once, args.texts), strict=False)),
         "pretrained": artifacts.read_json(args.pretrained),
     }
+
+
+def once(file: Path) -> dict | None:
+    """Return the stage of what is done once for a pool, the seconds of its jobs added up; None if nobody timed it."""
+    record = artifacts.read_json(file)
+    stages = record.get("stages") or [stage for stage in [record.get("stage")] if stage]
+    return stages[0] | {"seconds": sum(stage["seconds"] for stage in stages), "jobs": len(stages)} if stages else None
 
 
 def by_loop(files: list[Path]) -> dict[int, dict]:
@@ -91,7 +103,10 @@ def by_loop(files: list[Path]) -> dict[int, dict]:
 
 
 def costs(records: dict, evaluation: dict) -> dict:
-    """Return seconds per stage, over all loops and for each; looking at the curve is no training."""
+    """Return seconds per stage, over all loops and for each; looking at the curve is no training.
+
+    What other cells share (captions, their embeddings, the first pass over the pool) is told in full.
+    """
     loops = []
     for number, (trained, selected) in enumerate(zip(records["finetune"], records["select"], strict=True), start=1):
         seconds = {
@@ -104,31 +119,35 @@ def costs(records: dict, evaluation: dict) -> dict:
                 seconds[step] = records[step][number]["stage"]["seconds"]
         loops.append(seconds)
     batches = sum(trained["batches"] for trained in records["finetune"])
-    return cost(batches, loops, {"evaluate": evaluation["seconds"]})
+    outside = {name: stage["seconds"] for name, stage in records["once"].items() if stage is not None}
+    return cost(batches, loops, outside | {"evaluate": evaluation["seconds"]})
 
 
-def provenance(args, records: dict, evaluation: Stage) -> dict:
-    """Return what the numbers rest on: parameters, seeds, hashes, machines and multiply-accumulates of each stage."""
-    params, macs = args.params, records["pretrained"]["info"]["macs_per_image"]
+def provenance(args, records: dict, evaluation: Stage, image: int) -> dict:
+    """Return what the numbers rest on: parameters, seeds, hashes, machines and multiply-accumulates of each stage.
+
+    image: multiply-accumulates of one image's forward pass, head included.
+    """
+    params = args.params
     stages = {"pretrained": records["pretrained"]["stage"]}
+    stages |= {name: stage for name, stage in records["once"].items() if stage is not None}
     seeds, ids = {}, {}
     for trained, selected in zip(records["finetune"], records["select"], strict=True):
         loop = trained["loop"]
         drawn = trained["batches"] * trained["recipe"]["batch_size"]
         stages[f"loop{loop}/select"] = selected["stage"]
-        # A training step is counted as three forward passes: forward, and twice that backward.
-        stages[f"loop{loop}/finetune"] = trained["stage"] | {"macs": 3 * macs * drawn}
+        stages[f"loop{loop}/finetune"] = trained["stage"] | {"macs": TRAINING_STEP * image * drawn}
         ids[f"loop{loop}"] = selected["ids_hash"]
         if loop in records["augment"]:
             stages[f"loop{loop}/augment"] = records["augment"][loop]["stage"]
         if loop in records["score"]:
-            stages[f"loop{loop}/score"] = records["score"][loop]["stage"] | {"macs": macs * selected["pool_size"]}
+            stages[f"loop{loop}/score"] = records["score"][loop]["stage"] | {"macs": image * selected["pool_size"]}
         for name, seed in params["resolved"]["finetune"][loop - 1]["seeds"].items():
             seeds[f"loop{loop}/{name}"] = seed
         for name, seed in params["resolved"]["selection"][loop - 1]["seeds"].items():
             seeds[f"loop{loop}/{name}"] = seed
     images = len(artifacts.read_table(args.pool[0], columns=["split"]).query("split == 'test'"))
-    stages["evaluate"] = evaluation.record | {"macs": macs * images}
+    stages["evaluate"] = evaluation.record | {"macs": image * images}
     return cell_provenance(
         parameters=params["resolved"],
         readings=params["readings"],
@@ -136,7 +155,10 @@ def provenance(args, records: dict, evaluation: Stage) -> dict:
         seeds=seeds,
         weights={"pretrained": records["pretrained"]["hash"], "final": artifacts.file_hash(args.weights)},
         ids=ids,
-        selection=[selected["diagnostics"] for selected in records["select"]],
+        selection=[
+            {"k": selected["k"], "pool_size": selected["pool_size"], **selected["diagnostics"]}
+            for selected in records["select"]
+        ],
         pretrained=records["pretrained"]["info"],
     )
 

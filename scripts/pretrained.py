@@ -4,6 +4,7 @@ from pathlib import Path
 
 from vecaf import artifacts, command
 from vecaf.data.images import Images
+from vecaf.flops import backbones
 from vecaf.models import backbone
 from vecaf.provenance import Stage
 
@@ -29,7 +30,7 @@ def main(argv: list[str]) -> str:
             )
         else:
             state, info = backbone.load_pretrained(spec, input_size)
-        info["macs_per_image"] = backbone.count_macs(backbone.build(spec, 0, input_size=input_size), input_size)
+        info["macs_per_image"] = backbones.forward(backbone.build(spec, 0, input_size=input_size), input_size).macs
     artifacts.write_weights(args.out, state)
     artifacts.write_json(args.record, {"info": info, "stage": stage.record, "hash": artifacts.file_hash(args.out)})
     return f"{spec['timm']}: {info.get('source', spec['weights'])}, {info['macs_per_image'] / 1e6:.1f} M MACs an image"

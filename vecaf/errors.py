@@ -39,3 +39,7 @@ class TrainingError(VecafError):
 def first_line(error: BaseException) -> str:
     """Return the first line of what another library's exception says, its type where it says nothing."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+class CountError(VecafError):
+    """The multiply-accumulates of a model that cannot be told for sure."""

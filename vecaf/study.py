@@ -15,6 +15,7 @@ from vecaf.config.schema import BackboneSpec, Turn
 from vecaf.grid import NO_PROMPT, Cell, Grid
 from vecaf.models import captioners
 from vecaf.ratio import ratio_of
+from vecaf.training import recipes
 
 WHOLE_POOL = "100pct"
 JPEG_QUALITY = 85  # of ImageNet-C
@@ -189,6 +190,47 @@ class Study(Grid):
         readings = self.readings(cell.method, cell.schedule, cell.dataset)
         return params | {"cell": asdict(cell), "resolved": self.resolved(cell), "readings": readings}
 
+    @cache  # noqa: B019
+    def profiles(self, *exhibits: str) -> dict[tuple[str, str], list[str]]:
+        """Return (part, name) of every model that cells of these exhibits (all, if none) use → on which datasets.
+
+        part: ``backbone``, ``encoder`` or ``captioner``.
+        """
+        found: dict[tuple[str, str], set[str]] = {}
+        for dataset, backbone, method in {(c.dataset, c.backbone, c.method) for c in self.runnable(*exhibits)}:
+            models = [("backbone", backbone)]
+            if self.method(method).cea is not None:
+                models.append(("encoder", self.encoder(dataset, method)))
+                models.append(("captioner", self.captioner(dataset, method)))
+            for model in models:
+                found.setdefault(model, set()).add(dataset)
+        return {model: sorted(found[model]) for model in sorted(found)}
+
+    def profile_params(self, part: str, name: str) -> dict[str, Any]:
+        """Return what counting one model is told: the model, and how often each dataset of the study runs it.
+
+        batch_size, batches: of finetuning, as a dataset has them whatever a method changes. pool_size: None where the
+        configuration does not say it. Raises KeyError for a model that no cell of the study uses.
+        """
+        datasets = self.profiles()[part, name]
+        told: dict[str, Any] = {"part": part, "name": name, "datasets": {d: self._passes(d) for d in datasets}}
+        if part == "backbone":
+            model = self.backbone(name).model_dump(exclude_none=True)
+            hidden = {options["hidden"] for method in self.config.methods if (options := self.loss_head(method))}
+            sizes = {self.dataset(dataset).input_size for dataset in datasets}
+            told |= {"input_sizes": sorted(sizes), "loss_heads": sorted(hidden)}
+            return told | {"model": {key: model[key] for key in ("timm", "args", "width") if key in model}}
+        if part == "encoder":
+            return told | {"model": {"kind": self.config.encoders[name].kind, **self.config.encoders[name].params}}
+        return told | {"model": {"kind": self.config.captioners[name].kind, **self._captioner(name)}}
+
+    def _passes(self, dataset: str) -> dict[str, Any]:
+        spec = self.dataset(dataset)
+        training = merge(self.config.training.model_dump(exclude_none=True), spec.training)
+        batch = recipes.resolve(training["recipe"], training["overrides"]).batch_size
+        told = {"pool_size": spec.pool_size, "batches": spec.batches, "batch_size": batch}
+        return told | {"input_size": spec.input_size}
+
     # --- what a cell is, in full -------------------------------------------------------------------------------
 
     @cache  # noqa: B019
@@ -315,6 +357,25 @@ class Study(Grid):
             "notes": spec.notes,
             "config_digest": self.digests[exhibit],
         }
+
+    def plans(self, exhibit: str) -> list[dict[str, Any]]:
+        """Return what each method of an exhibit is in each place, in full: what its cost can be told from.
+
+        A place is dataset, backbone, ratio and schedule; the parameters are those of its first seed.
+        """
+        firsts: dict[tuple, Cell] = {}
+        for cell in self.runnable(exhibit):
+            firsts.setdefault((cell.dataset, cell.backbone, cell.method, cell.ratio, cell.schedule), cell)
+        return [
+            {key: value for key, value in asdict(cell).items() if key != "seed"}
+            | {
+                "title": self.title(cell.method),
+                "dataset_title": self.dataset(cell.dataset).title,
+                "backbone_title": self.backbone(cell.backbone).title,
+                "parameters": self.resolved(cell),
+            }
+            for cell in firsts.values()
+        ]
 
     def title(self, method: str) -> str:
         """Return a method's title, with what its selector wants said beside it."""

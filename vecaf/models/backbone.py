@@ -251,30 +251,3 @@ def data_config(spec: Mapping[str, Any]) -> dict[str, Any]:
     config = timm.data.resolve_data_config({}, pretrained_cfg=found.to_dict() if found else {})
     chosen = {key: spec[key] if spec.get(key) is not None else config[key] for key in ("mean", "std", "interpolation")}
     return chosen | {key: tuple(map(float, chosen[key])) for key in ("mean", "std")}
-
-
-def count_macs(model: Backbone, input_size: int) -> int:
-    """Return the multiply-accumulates of one image's forward pass, counted by fvcore.
-
-    Fused attention is switched off while counting, since fvcore leaves it out in silence. Raises TrainingError when
-    an attention operation was left uncounted all the same.
-    """
-    from fvcore.nn import FlopCountAnalysis
-
-    device = next(model.parameters()).device
-    fused = [module for module in model.modules() if getattr(module, "fused_attn", False)]
-    training = model.training
-    try:
-        for module in fused:
-            module.fused_attn = False
-        count = FlopCountAnalysis(model.eval(), torch.zeros(1, 3, input_size, input_size, device=device))
-        count.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-        total = count.total()
-        left_out = [name for name in count.unsupported_ops() if "attention" in name]
-    finally:
-        for module in fused:
-            module.fused_attn = True
-        model.train(training)
-    if left_out:
-        raise TrainingError(f"{model.name}: its MACs are unknown, fvcore cannot count {', '.join(left_out)}")
-    return int(total)

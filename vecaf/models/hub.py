@@ -39,10 +39,10 @@ def locate(model: str, revision: str | None, *, role: str, weights: Sequence[str
                 "or name a model of the Hugging Face hub"
             )
         return folder
-    cached = _cached(model, revision, role)
-    lacks = _lacking(cached, parts, weights) if cached else []
-    if cached and not lacks:
-        return cached
+    here = cached(model, revision, role)
+    lacks = _lacking(here, parts, weights) if here else []
+    if here and not lacks:
+        return here
     fetched = _fetch(model, revision, role, weights, lacks)
     if lacks := _lacking(fetched, parts, weights):
         raise ArtifactError(f"{role} {model}: its repository on the hub has {_none_of(lacks)}; choose another model")
@@ -86,7 +86,7 @@ def _none_of(parts: Sequence[str]) -> str:
     return "no " + " and no ".join(parts)
 
 
-def _cached(model: str, revision: str | None, role: str) -> Path | None:
+def cached(model: str, revision: str | None, role: str) -> Path | None:
     """Return the folder of a model in this machine's cache, whole or not; None when nothing of it is there."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -150,11 +150,15 @@ def _cards(layout: Layout) -> Iterator[str]:
 
 
 def _readings(layout: Layout) -> Iterator[str]:
-    """Yield the readings of the methods, those that share all of them together."""
+    yield from readings_in_words(layout.readings, layout.methods)
+
+
+def readings_in_words(readings: Mapping[str, Mapping[str, Any]], titles: Mapping[str, str]) -> Iterator[str]:
+    """Yield the readings of the methods, those that share all of them together; titles: of methods by name."""
     sharing: dict[str, list[str]] = {}
-    for name, readings in layout.readings.items():
-        values = ", ".join(f"{key} = {_value(value)}" for key, value in readings.items())
-        sharing.setdefault(values, []).append(layout.methods.get(name, name))
+    for name, chosen in readings.items():
+        values = ", ".join(f"{key} = {_value(value)}" for key, value in chosen.items())
+        sharing.setdefault(values, []).append(titles.get(name, name))
     for values, titles in sharing.items():
         yield f"Readings of {'; '.join(titles)}: {values or 'none'}."
 

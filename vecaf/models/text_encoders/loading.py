@@ -6,10 +6,13 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vecaf.errors import ArtifactError, ConfigError, first_line
 from vecaf.models.text_encoders.pooling import CLIP, T5, default_pooling
+
+if TYPE_CHECKING:
+    import torch
 
 DEFAULT_LENGTH = 512  # of models without a limit of their own: what T5 and mT5 were trained on
 NO_LIMIT = 10**6  # tokenizers write a larger number, 10³⁰, for “unknown”
@@ -89,11 +92,30 @@ def _config(folder: Path, name: str) -> Any:
             f"text encoder {name}: transformers {transformers.__version__} does not know its architecture, or it needs "
             f"code of its own, which is never run ({first_line(error)}); choose another model"
         ) from error
+    return text_half(config)
+
+
+def text_half(config: Any) -> Any:
+    """Return the configuration of what reads text: of the whole of CLIP its text tower alone."""
     if config.model_type == "clip":  # the image tower stays on disk
         text = config.text_config
         text.projection_dim = config.projection_dim
         return text
     return config
+
+
+def skeleton(config: Any, pooling: str = "auto") -> torch.nn.Module:
+    """Return the encoder of a configuration without weights, on the meta device: what counting needs.
+
+    Its attention is the one that is written out (``eager``), since fused attention cannot be counted.
+    """
+    import torch
+
+    config = text_half(config)
+    cls = _class(config, default_pooling(config) if pooling == "auto" else pooling)
+    make = getattr(cls, "_from_config", None) or cls.from_config  # the latter of Auto classes
+    with torch.device("meta"), _quiet():
+        return _encoder(make(config, attn_implementation="eager"), config, cls).eval()
 
 
 def _tokenizer(folder: Path, name: str) -> Any:
@@ -123,15 +145,7 @@ def _importable(package: str) -> bool:
 
 def _model(folder: Path, name: str, config: Any, pooling: str) -> Any:
     """Return the model, only the text half of CLIP and the encoder of an encoder-decoder; refuses missing weights."""
-    import transformers
-
-    if config.model_type in CLIP:
-        projected = pooling == "projected_eos"
-        cls = transformers.CLIPTextModelWithProjection if projected else transformers.CLIPTextModel
-    elif type(config) in transformers.models.auto.modeling_auto.MODEL_FOR_TEXT_ENCODING_MAPPING:
-        cls = transformers.AutoModelForTextEncoding  # of T5 and mT5 the encoder alone
-    else:
-        cls = transformers.AutoModel
+    cls = _class(config, pooling)
     try:
         model, report = cls.from_pretrained(folder, config=config, output_loading_info=True, trust_remote_code=False)
     except Exception as error:  # safetensors, torch and transformers each have their own
@@ -146,6 +160,24 @@ def _model(folder: Path, name: str, config: Any, pooling: str) -> Any:
             f"text encoder {name}: its file of weights lacks {len(missing)} tensors of a {type(model).__name__} "
             f"(the first is {missing[0]}), which would be random; fetch or save the model again, or change `pooling`"
         )
+    return _encoder(model, config, cls)
+
+
+def _class(config: Any, pooling: str) -> Any:
+    """Return the class of transformers that holds the text half of a model."""
+    import transformers
+
+    if config.model_type in CLIP:
+        projected = pooling == "projected_eos"
+        return transformers.CLIPTextModelWithProjection if projected else transformers.CLIPTextModel
+    if type(config) in transformers.models.auto.modeling_auto.MODEL_FOR_TEXT_ENCODING_MAPPING:
+        return transformers.AutoModelForTextEncoding  # of T5 and mT5 the encoder alone
+    return transformers.AutoModel
+
+
+def _encoder(model: Any, config: Any, cls: Any) -> Any:
+    import transformers
+
     return model.get_encoder() if config.is_encoder_decoder and cls is transformers.AutoModel else model
 
 

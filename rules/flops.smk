@@ -1,0 +1,62 @@
+"""What models, and with them cells, cost: multiply-accumulates counted from shapes alone, beside measured seconds."""
+
+
+def profiles_of(*exhibits):
+    """Return the counts of the models that the cells of some exhibits (all, if none is named) use."""
+    return [PROFILE.format(part=part, name=name) for part, name in study.profiles(*exhibits)]
+
+
+def profiled(wildcards):
+    """Return what counting a model is told; refuse one that the configuration does not have with a sentence."""
+    try:
+        return study.profile_params(wildcards.part, wildcards.name)
+    except KeyError:
+        raise WorkflowError(f"no cell of this configuration uses a {wildcards.part} {wildcards.name}") from None
+
+
+rule profile_flops:
+    output:
+        counts=PROFILE,
+    log:
+        log_of(PROFILE.removesuffix(".json"), "profile_flops"),
+    conda:
+        ENVIRONMENT
+    threads: study.config.threads.light
+    resources:
+        mem_mb=8000,
+        runtime=30,
+    params:
+        settings=lambda w: settings(profiled(w)),
+        code=code_digest("scripts/profile_flops.py"),
+    shell:
+        "python -m scripts.profile_flops --params {params.settings:q} --out {output.counts} > {log} 2>&1"
+
+
+rule costs:
+    input:
+        cells=lambda w: metrics_of(w.exhibit),
+        profiles=lambda w: profiles_of(w.exhibit),
+    output:
+        rows=f"{root}/costs/{{exhibit}}.parquet",
+    log:
+        f"{LOGS}costs/{{exhibit}}.log",
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        settings=lambda w: settings(study.expected(w.exhibit)),
+        folder=f"{root}/cells",
+        code=code_digest("scripts/costs.py"),
+    shell:
+        "python -m scripts.costs --cells {params.folder} --profiles {input.profiles}"
+        " --params {params.settings:q} --out {output.rows} > {log} 2>&1"
+
+
+# The counts alone: nothing is downloaded, trained or captioned for them.
+rule flops:
+    input:
+        profiles_of(),
+    localrule: True

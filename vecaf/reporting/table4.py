@@ -1,0 +1,448 @@
+"""Table 4: what methods cost, in the unit that the paper counts in and in full, and in measured seconds.
+
+The paper multiplies the multiply-accumulates (MACs) of one image with the number of batches and not with their size;
+in full, every image of every batch counts, and so does all that it leaves out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from vecaf.errors import ConfigError
+from vecaf.flops import TRAINING_STEP
+from vecaf.flops import cell as flops
+from vecaf.flops import papers_arithmetic as papers
+from vecaf.reporting import costs as measured
+from vecaf.reporting import paper
+from vecaf.reporting.comparison import Group
+from vecaf.reporting.costs import ALL, COUNTED, PARTS, SUMS, Cost
+from vecaf.reporting.layout import KEYS, ratio_title
+from vecaf.reporting.listing import Listing
+from vecaf.reporting.notes import readings_in_words
+from vecaf.reporting.statistics import mean, standard_error
+
+FULL = "full"
+# What the paper prints, and the ratios of the cells that its rows are taken to be.
+PRINTED = {
+    "batches": "training_batches",
+    "cea": "flops_g_cea",
+    "selection": "flops_g_selection",
+    "finetune": "flops_g_finetune",
+    COUNTED: "flops_g_all",
+}
+PRINTED_RATIOS = {"vecaf": "1pct", FULL: "100pct"}
+TITLES = {
+    "captions": "Captions of the pool",
+    "scoring": "Scoring the pool",
+    "cea": "CEA (text encoder, attention)",
+    "selection": "Selection (ODS/DS)",
+    "finetune": "Finetuning",
+    COUNTED: "What the paper counts of these",
+    ALL: "All",
+}
+STEPS = {
+    "caption": "Caption",
+    "embed_text": "Embed text",
+    "score": "Score",
+    "augment": "Augment",
+    "select": "Select",
+    "finetune": "Finetune",
+    "curve": "Curve",
+    "evaluate": "Evaluate",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method in one place.
+
+    plan: as of ``Study.plans``. costs: its steps over the whole budget, empty where nothing is known; seeds: those
+    measured, none where the MACs are planned. printed: part → G, and batches; redone: part → G by the paper's own
+    arithmetic; then: the steps up to the paper's number of batches, None where it prints none.
+    """
+
+    plan: Mapping[str, Any]
+    costs: Sequence[Cost]
+    seeds: tuple[int, ...]
+    printed: Mapping[str, float]
+    redone: Mapping[str, float]
+    then: Sequence[Cost] | None
+
+    @property
+    def name(self) -> str:
+        return f"{self.plan['title']}, {ratio_title(self.plan['ratio'])}"
+
+    @property
+    def batches(self) -> int:
+        return self.plan["parameters"]["finetune"][-1]["stop"]
+
+    def macs(self, part: str) -> float | None:
+        """Return the MACs of a part over the whole budget, in full."""
+        return measured.macs(self.costs, part)
+
+    def in_papers_unit(self, part: str, costs: Sequence[Cost] | None) -> float | None:
+        """Return the G of a part of some costs in the paper's unit."""
+        macs = measured.macs(costs, part)
+        return None if macs is None else flops.in_papers_unit(macs, flops.batch_size(self.plan["parameters"]))
+
+    def one_scoring(self) -> float | None:
+        """Return one pass over the pool in the paper's unit, G; None for a method that never scores it."""
+        return self.in_papers_unit("scoring", [cost for cost in self.costs if cost.step == "score"][:1])
+
+
+def build(
+    rows: pd.DataFrame, layout: Mapping[str, Any], costs: pd.DataFrame, profiles: Sequence[Mapping[str, Any]]
+) -> Listing:
+    """Return Table 4 of an exhibit's cells.
+
+    rows: tidy metrics of the cells. layout: as ``Study.layout`` says it, with ``plans`` (``Study.plans``). costs: of
+    the cells (``costs.COLUMNS``). profiles: counts of the models (``scripts/profile_flops.py``). A method without a
+    measured cell has the MACs that its parameters allow at most. Raises ConfigError for a layout without plans.
+    Source: Table 4 and section 4.2 of the VeCAF paper.
+    """
+    if "plans" not in layout:
+        raise ConfigError("the layout lacks plans; write the exhibit's layout again")
+    counts = flops.by_model(profiles)
+    places: dict[tuple, list[Row]] = {}
+    for plan in layout["plans"]:
+        places.setdefault((plan["dataset"], plan["backbone"]), []).append(_row(plan, costs, counts))
+    every = [row for found in places.values() for row in found]
+    groups = [group for found in places.values() for group in _groups(found, len(places) > 1)]
+    notes = [*_units(), *(note for found in places.values() for note in _of_the_paper(found))]
+    return Listing(
+        layout["title"],
+        (*groups, _models(layout, counts)),
+        (*notes, *_status(rows, every), *_given(layout)),
+        tuple(record for row in every for record in _records(row)),
+    )
+
+
+def _row(plan: Mapping[str, Any], costs: pd.DataFrame, counts: flops.Counts) -> Row:
+    parameters = plan["parameters"]
+    profiles, selections = flops.profiles_of(plan["backbone"], parameters, counts), flops.planned(parameters)
+    done = measured.of(costs, plan)
+    seeds = tuple(sorted({seed for cost in done for seed in cost.seconds}))
+    if not done and selections is not None:
+        done = [Cost(work.loop, work.step, {}, work.macs) for work in flops.work(parameters, selections, profiles)]
+    printed, redone, then = _printed(plan), {}, None
+    if "batches" in printed and selections is not None:
+        redone = _redone(plan["method"], printed["batches"], profiles.backbone, selections[0])
+        loops = [(trained["start"], trained["stop"]) for trained in parameters["finetune"]]
+        then = measured.until(done, loops, printed["batches"])
+    return Row(plan, done, seeds, printed, redone, then)
+
+
+def _printed(plan: Mapping[str, Any]) -> dict[str, float]:
+    if PRINTED_RATIOS.get(plan["method"]) != plan["ratio"]:
+        return {}
+    where = (plan["dataset"], plan["backbone"], plan["method"])
+    found = {part: paper.printed_value(*where, exhibit="table4", metric=metric) for part, metric in PRINTED.items()}
+    return {part: value.value for part, value in found.items() if value is not None}
+
+
+def _redone(method: str, batches: float, backbone: Mapping[str, Any], first: Mapping[str, Any]) -> dict[str, float]:
+    if method == FULL:
+        parts = papers.full_finetuning(batches, backbone["macs"])
+    else:
+        sizes = {"width": backbone["width"], "pool": first["pool_size"], "chosen": first["k"]}
+        parts = papers.active_finetuning(batches, backbone["macs"], **sizes)
+    return parts | {COUNTED: sum(parts.values())}
+
+
+# --- the parts of the table ---------------------------------------------------------------------------------------
+
+
+def _groups(rows: Sequence[Row], several: bool) -> Iterator[Group]:
+    place = f": {rows[0].plan['dataset_title']}, {rows[0].plan['backbone_title']}" if several else ""
+    yield _costs(rows, place)
+    full = next((row for row in rows if row.plan["method"] == FULL), None)
+    if ratios := [line for row in rows if full and row is not full for line in _ratios(row, full)]:
+        header = ("Ratio", "Paper", "Its arithmetic, redone", "Here, at its batches", "Here")
+        yield Group(f"Full finetuning over a method{place}", header, tuple(ratios), 1)
+    if any(row.seeds for row in rows):
+        yield _seconds(rows, place)
+
+
+def _costs(rows: Sequence[Row], place: str) -> Group:
+    """Return the multiply-accumulates of every part, beside the paper's where it prints any."""
+    scale, prefix = _scale(max(row.macs(ALL) or 0 for row in rows))
+    compared = any(row.printed for row in rows)
+    beside = ("Paper (G)", "Its arithmetic, redone (G)", "Here, at its batches (G)", "Here − paper (G)")
+    header = (
+        "Method",
+        "Part",
+        *(beside if compared else ()),
+        "Here (G)",
+        f"Here, in full ({prefix} MACs)",
+        "Share",
+        "n",
+    )
+    lines = [line for row in rows for line in _lines(row, scale, compared)]
+    return Group(f"{'Paper and this study' if compared else 'Multiply-accumulates'}{place}", header, tuple(lines), 2)
+
+
+def _lines(row: Row, scale: float, compared: bool) -> Iterator[tuple[str, ...]]:
+    n, budget, whole = str(len(row.seeds)) if row.seeds else "planned", row.printed.get("batches"), row.macs(ALL)
+    beside = (_amount(budget),) * 3 + (_signed(None if budget is None else 0.0),)
+    yield (row.name, "Training batches", *(beside if compared else ()), _amount(row.batches), "—", "—", n)
+    # A method without what the paper leaves out has one sum.
+    sums = {COUNTED: TITLES[ALL]} if whole == row.macs(COUNTED) else {part: TITLES[part] for part in SUMS}
+    for part, title in ({part: TITLES[part] for part in PARTS} | sums).items():
+        macs, printed = row.macs(part), row.printed.get(part)
+        if macs == 0 and printed is None:
+            continue
+        then = row.in_papers_unit(part, row.then)
+        beside = (
+            _amount(printed),
+            _amount(row.redone.get(part)),
+            _amount(then),
+            _signed(None if printed is None or then is None else then - printed),
+        )
+        yield (
+            row.name,
+            title,
+            *(beside if compared else ()),
+            _amount(row.in_papers_unit(part, row.costs), "not counted"),
+            _amount(None if macs is None else macs / scale, "not counted"),
+            "—" if not whole or macs is None else f"{100 * macs / whole:.1f} %",
+            n,
+        )
+
+
+def _ratios(row: Row, full: Row) -> Iterator[tuple[str, ...]]:
+    """Yield what full finetuning costs over a method: in batches, as the paper counts, with what it leaves out."""
+    pass_of_paper = row.one_scoring()
+
+    def paper_and_redone(key: str, more: float | None = 0.0) -> tuple[float | None, float | None]:
+        return tuple(
+            _over(getattr(full, of).get(key), _sum(getattr(row, of).get(key), more)) for of in ("printed", "redone")
+        )
+
+    def ours(*parts: str) -> tuple[float | None, float | None]:
+        return tuple(
+            _over(_sum(*(measured.macs(a, part) for part in parts)), _sum(*(measured.macs(b, part) for part in parts)))
+            for a, b in ((full.then, row.then), (full.costs, row.costs))
+        )
+
+    budgets = _over(full.printed.get("batches"), row.printed.get("batches"))
+    name = row.plan["title"]
+    yield (f"{name}: batches", *map(_factor, (budgets, budgets, budgets, _over(full.batches, row.batches))))
+    yield (f"{name}: MACs that the paper counts", *map(_factor, (*paper_and_redone(COUNTED), *ours(COUNTED))))
+    scored = (*paper_and_redone(COUNTED, pass_of_paper), *ours(COUNTED, "scoring"))
+    yield (f"{name}: these and scoring the pool", *map(_factor, scored))
+    yield (f"{name}: all MACs", "—", "—", *map(_factor, ours(ALL)))
+
+
+def _seconds(rows: Sequence[Row], place: str) -> Group:
+    """Return the seconds of every step by loop, and over all loops, mean ± standard error over seeds."""
+    timed = [(row, [cost for cost in row.costs if cost.seconds]) for row in rows if row.seeds]
+    steps = [step for step in STEPS if any(cost.step == step for _, costs in timed for cost in costs)]
+    lines = []
+    for row, costs in timed:
+        loops = sorted({cost.loop for cost in costs})
+        for loop in (*loops, None):
+            when = {flops.ONCE: "Once", None: "All"}.get(loop, f"Loop {loop}")
+            mine = [cost for cost in costs if loop in (cost.loop, None)]
+            spent = [_spread(_by_seed([cost for cost in mine if cost.step == step])) for step in steps]
+            lines.append((row.name, when, *spent, str(len(row.seeds))))
+    header = ("Method", "When", *(STEPS[step] for step in steps), "n")
+    return Group(f"Measured seconds{place}", header, tuple(lines), 2)
+
+
+def _by_seed(costs: Sequence[Cost]) -> list[float]:
+    """Return the seconds of each seed over some steps, of the seeds that have all of them."""
+    seeds = set.intersection(*(set(cost.seconds) for cost in costs)) if costs else set()
+    return [sum(cost.seconds[seed] for cost in costs) for seed in sorted(seeds)]
+
+
+def _models(layout: Mapping[str, Any], counts: flops.Counts) -> Group:
+    """Return what one image or caption costs each model, beside the forward pass of the backbone it works for."""
+    lines: dict[tuple[str, ...], None] = {}
+    for plan in layout["plans"]:
+        profiles = flops.profiles_of(plan["backbone"], plan["parameters"], counts)
+        image, side = profiles.backbone, plan["parameters"]["backbone"]["input_size"]
+        step = image | {"macs": image["training_step"], "source": f"{TRAINING_STEP} forward passes"}
+        lines[_model(plan["backbone"], f"an image of {side} px", image, image)] = None
+        lines[_model(plan["backbone"], f"an image of {side} px in training", step, image)] = None
+        for found, how in ((profiles.encoder, "read"), (profiles.captioner, "written")):
+            if found is not None:
+                length = f" of {found['tokens']} tokens" if found["tokens"] else ""
+                lines[_model(found["name"], f"a caption{length}, {how}", found, image)] = None
+    header = ("Model", "For", "Architecture", "G MACs", "× backbone", "Parameters (M)")
+    return Group("Models", header, tuple(lines), 3)
+
+
+def _model(name: str, what: str, found: Mapping[str, Any], image: Mapping[str, Any]) -> tuple[str, ...]:
+    macs, size = found["macs"], found["parameters"]
+    return (
+        name,
+        what,
+        found["source"],
+        _amount(None if macs is None else macs / 1e9, "not counted"),
+        "—" if macs is None else f"{macs / image['macs']:.2f}",
+        _amount(None if size is None else size / 1e6),
+    )
+
+
+# --- notes ---------------------------------------------------------------------------------------------------------
+
+
+def _units() -> Iterator[str]:
+    yield (
+        "(G): the paper's unit, billions of multiply-accumulates of one image times the number of batches; what is "
+        "done sample by sample counts as so many samples divided by the batch size. In full: every image of every "
+        "batch, all loops, all members of the ensemble. The two differ by the batch size alone; one "
+        "multiply-accumulate is two floating-point operations."
+    )
+    yield (
+        "Products are counted (fvcore, fused attention switched off, nothing with a product left out); norms, "
+        f"activations, sorting and optimiser steps are not. A training step is {TRAINING_STEP} forward passes. "
+        "Selection and CEA are formulas of N, K, d and the iterations that the selection logged "
+        "(vecaf/flops/selection.py); where no cell has run (“planned”), of those allowed at most."
+    )
+    yield (
+        "Captions, their embeddings and the first pass over the pool are shared by all cells that read them and stand "
+        "here in full. Captions are counted at their longest, an upper bound. The accuracy curve and the final "
+        "evaluation are no part of a method and not counted."
+    )
+
+
+def _of_the_paper(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield what the paper's numbers hold and leave out, where it prints those of a place."""
+    full = next((row for row in rows if row.redone and row.plan["method"] == FULL), None)
+    row = next((row for row in rows if row.redone and row.plan["method"] != FULL), None)
+    if full is None or row is None:
+        return
+    image = row.redone["finetune"] * 1e9 / papers.STEP / row.printed["batches"]
+    tower, text, chosen = papers.IMAGE_TOWER, papers.TEXT_TOWER, flops.planned(row.plan["parameters"])[0]["k"]
+    yield (
+        f"The paper's finetuning is {papers.STEP} forward passes of one image for each batch, not for each of its "
+        f"{papers.BATCH} images: its whole column is {papers.BATCH} times too small as a total, alike in both rows."
+    )
+    yield (
+        f"Its CEA fits the image tower of CLIP ViT-L/14 at 336 px ({tower / 1e9:.1f} G, {tower / image:.1f} × the "
+        f"backbone: its “about 11 ×”) over {chosen:,} captions, those of one loop. The text tower, which encodes "
+        f"captions, has {text / 1e9:.2f} G at its full 77 positions ({text / image:.2f} ×), {tower / text:.0f} times "
+        "less. But the text of the whole pool is needed, not that of a selection: the pool is augmented before it is "
+        "selected from."
+    )
+    told = row.plan["parameters"]["selection"][0]["params"]
+    drawn = "all rows of the pool" if told["rows"] is None else f"{told['rows']:,} rows"
+    yield (
+        f"Its selection fits one member of ODS with {papers.ODS_STEPS} steps on {papers.ODS_ROWS:,} rows and one "
+        "assignment of the pool, in one loop; that is a reconstruction. Here, as section 3.1 has it, there are "
+        f"{told['ensemble']} members in every loop, and a step sees {drawn} (reading ods.rows)."
+    )
+    one_pass = row.one_scoring()
+    printed = _over(full.printed[COUNTED], _sum(row.printed[COUNTED], one_pass))
+    yield (
+        f"It leaves out the forward pass over the whole pool that the losses and embeddings of every loop come from: "
+        f"{_amount(one_pass)} G in its unit, {100 * one_pass / row.printed['finetune']:.0f} % of its finetuning. With "
+        f"one such pass its reduction of {full.printed[COUNTED] / row.printed[COUNTED]:.2f} becomes {printed:.2f}. "
+        "Captioning the pool is left out, too."
+    )
+    yield (
+        "Its batches are those to one accuracy (section 4.2). “At its batches” is this study's method stopped there: "
+        "loops that have begun are scored and selected for. The whole budget, that of section 4.1, is the same for "
+        "every method, so that with it selecting is never cheaper than not selecting."
+    )
+
+
+def _status(rows: pd.DataFrame, every: Sequence[Row]) -> Iterator[str]:
+    for status, some in rows[rows["status"] != "measured"].groupby("status", sort=True):
+        yield f"{len(some)} of {len(rows)} cells are {status}: no mean holds them."
+    if planned := [row.name for row in every if not row.seeds]:
+        yield f"Planned, since no cell has run: {'; '.join(planned)}."
+    if any(row.seeds for row in every):
+        yield (
+            "Seconds are wall time of the step alone, without starting Python and loading libraries: mean ± standard "
+            "error over n seeds. Machines are in the cells' provenance; a step that cells share was run once."
+        )
+
+
+def _given(layout: Mapping[str, Any]) -> Iterator[str]:
+    yield from layout.get("notes") or ()
+    yield from readings_in_words(layout["readings"], layout["methods"])
+    yield f"Digest of the configuration: {layout['config_digest']}."
+
+
+# --- for machines --------------------------------------------------------------------------------------------------
+
+
+def _records(row: Row) -> Iterator[dict[str, Any]]:
+    """Yield a line for every part (without a loop) and for every step of every loop; G MACs and seconds."""
+    same = {key: row.plan[key] for key in KEYS}
+    same |= {"batches": row.batches, "paper_batches": row.printed.get("batches")}
+    same |= {"n": len(row.seeds), "basis": "run" if row.seeds else "planned"}
+    for part in (*PARTS, *SUMS):
+        yield same | {
+            **{"part": part, "loop": None, "step": None},
+            "paper_g": row.printed.get(part),
+            "redone_g": row.redone.get(part),
+            "at_paper_batches_g": row.in_papers_unit(part, row.then),
+            **_both_units(row, part, row.costs),
+            **{"seconds": None, "seconds_se": None},
+        }
+    for cost in row.costs:
+        part = next((name for name, steps in PARTS.items() if cost.step in steps), None)
+        yield same | {
+            **{"part": part, "loop": cost.loop, "step": cost.step},
+            **dict.fromkeys(("paper_g", "redone_g", "at_paper_batches_g")),
+            **(_both_units(row, part, [cost]) if part else dict.fromkeys(("papers_unit_g", "total_g"))),
+            **{"seconds": mean(cost.seconds.values()), "seconds_se": standard_error(cost.seconds.values())},
+        }
+
+
+def _both_units(row: Row, part: str, costs: Sequence[Cost]) -> dict[str, float | None]:
+    macs = measured.macs(costs, part)
+    return {
+        "papers_unit_g": row.in_papers_unit(part, costs),
+        "total_g": None if macs is None else macs / 1e9,
+    }
+
+
+# --- numbers in words ----------------------------------------------------------------------------------------------
+
+
+def _scale(largest: float) -> tuple[float, str]:
+    return next(((size, prefix) for size, prefix in ((1e15, "P"), (1e12, "T")) if largest >= size), (1e9, "G"))
+
+
+def _amount(value: float | None, missing: str = "—") -> str:
+    """Return three significant digits, thousands set apart: ``211,000``, ``9.53``, ``0.00041``; integers are whole."""
+    if value is None:
+        return missing
+    if isinstance(value, int) or value == 0:
+        return f"{value:,.0f}"
+    if abs(value) < 100:
+        return f"{value:.3g}" if abs(value) >= 1e-4 else f"{value:.6f}"
+    return f"{round(value, 3 - len(f'{abs(value):.0f}')):,.0f}"
+
+
+def _signed(value: float | None) -> str:
+    if not value:
+        return _amount(value)
+    return f"{'+' if value > 0 else '−'}{_amount(abs(value))}"
+
+
+def _sum(*values: float | None) -> float | None:
+    return None if None in values else sum(values)
+
+
+def _over(whole: float | None, part: float | None) -> float | None:
+    return whole / part if whole is not None and part else None
+
+
+def _factor(value: float | None) -> str:
+    return "—" if value is None else f"{value:.2f}"
+
+
+def _spread(values: Iterable[float]) -> str:
+    """Return mean ± standard error of seconds, ``n/a`` for the error of one seed, a dash of nothing."""
+    values = list(values)
+    error = standard_error(values)
+    return f"{_amount(mean(values))} ± {'n/a' if error is None else _amount(error)}" if values else "—"
