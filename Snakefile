@@ -21,6 +21,7 @@ include: "rules/pretrained.smk"
 include: "rules/select.smk"
 include: "rules/finetune.smk"
 include: "rules/evaluate.smk"
+include: "rules/ood.smk"
 include: "rules/report.smk"
 include: "rules/targets.smk"
 

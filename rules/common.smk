@@ -49,6 +49,10 @@ wildcard_constraints:
     selection=r"[a-z0-9_]+-[0-9a-f]{8}",
     augmentation="cea-[0-9a-f]{8}",
     size="[1-9][0-9]*",
+    domain=choices(study.config.ood.corruptions),
+    severity="[1-5]",
+    shard="[0-9]+",
+    shards="[0-9]+",
 
 
 # --- where every artifact lies: one directory per wildcard, no parameters in names --------------------------------
@@ -68,6 +72,7 @@ CELL = f"{root}/cells/{{dataset}}/{{backbone}}/{{method}}/{{ratio}}/{{schedule}}
 LOOP = f"{CELL}loop{{loop}}/"
 LOGS = f"{root}/logs/"
 
+CORRUPTED = f"{root}/ood/{{dataset}}/{{domain}}/severity{{severity}}/shard{{shard}}of{{shards}}.parquet"
 THUMBNAILS = f"{POOL}thumbnails{{size}}.npy"
 
 POOL_FILES = [f"{POOL}index.parquet", f"{POOL}images.npy", f"{POOL}pool.json"]

@@ -71,16 +71,16 @@ def selection_inputs(cell, loop):
             inputs["embeddings"] = in_cell(f"{LOOP}augmented.npy", cell, loop=loop)
     scores = head_files(cell) if loop == 1 else in_cell(LOOP, cell, loop=loop)
     if "losses" in needs or (loop > 1 and study.scored(cell.method, cell.schedule, loop)):
-        inputs["losses"] = scores + "losses.npy"
+        inputs["losses"] = f"{scores}losses.npy"
     if needs & {"logits", "head"}:
-        inputs["head"] = scores + "head.safetensors"
+        inputs["head"] = f"{scores}head.safetensors"
     if "predicted_losses" in needs:
-        inputs["predicted-losses"] = scores + "predicted_losses.npy"
+        inputs["predicted-losses"] = f"{scores}predicted_losses.npy"
     if "images" in needs:
         size = study.selection_params(cell, loop)["params"]["image_size"]
         inputs["images"] = in_cell(THUMBNAILS, cell, size=size)
     if loop > 1:
-        inputs["earlier"] = [selection_folder(cell, before) + "selection.parquet" for before in range(1, loop)]
+        inputs["earlier"] = [f"{selection_folder(cell, before)}selection.parquet" for before in range(1, loop)]
     return inputs
 
 
@@ -124,18 +124,18 @@ def finetune_inputs(cell, loop):
     first = 1 if study.method(cell.method).accumulate else loop
     inputs = {
         "pool": [in_cell(path, cell) for path in POOL_FILES],
-        "selection": [selection_folder(cell, l) + "selection.parquet" for l in range(first, loop + 1)],
+        "selection": [f"{selection_folder(cell, l)}selection.parquet" for l in range(first, loop + 1)],
     }
     if loop == 1:
-        inputs["weights"] = [in_cell(f"{PRETRAINED}weights.safetensors", cell), head_files(cell) + "head.safetensors"]
+        inputs["weights"] = [in_cell(f"{PRETRAINED}weights.safetensors", cell), f"{head_files(cell)}head.safetensors"]
     else:
         before = in_cell(LOOP, cell, loop=loop - 1)
-        inputs["weights"] = before + "weights.safetensors"
-        inputs["batches"] = before + "batches.parquet"
-        inputs["curve"] = before + "curve.parquet"
-        inputs["history"] = before + "finetune.json"
+        inputs["weights"] = f"{before}weights.safetensors"
+        inputs["batches"] = f"{before}batches.parquet"
+        inputs["curve"] = f"{before}curve.parquet"
+        inputs["history"] = f"{before}finetune.json"
         if study.training(cell.dataset, cell.method)["optimizer_state"] == "carry":
-            inputs["optimizer"] = before + "optimizer.safetensors"
+            inputs["optimizer"] = f"{before}optimizer.safetensors"
     if study.augments_training(cell.method):
         inputs["embeddings"] = plain_embeddings(cell, loop)
         inputs["text"] = text_file(cell)
@@ -158,7 +158,7 @@ def before_last(wildcards):
 
 def selections(wildcards):
     cell, loops = last_loop(wildcards)
-    return [selection_folder(cell, loop) + "selection.json" for loop in range(1, loops + 1)]
+    return [f"{selection_folder(cell, loop)}selection.json" for loop in range(1, loops + 1)]
 
 
 def scorings(wildcards):
@@ -207,11 +207,30 @@ def selected_in(exhibit):
     """Return the file of every selection behind an exhibit, each once however many cells share it."""
     cells = [(cell, study.loops(cell.method, cell.schedule)) for cell in study.runnable(exhibit)]
     folders = {selection_folder(cell, loop) for cell, loops in cells for loop in range(1, loops + 1)}
-    return [folder + "selection.parquet" for folder in sorted(folders)]
+    return [f"{folder}selection.parquet" for folder in sorted(folders)]
+
+
+# Exhibits whose cells are judged on corrupted images, too.
+CORRUPTING = ("table3",)
+
+
+def domains_of(exhibit):
+    return study.config.ood.corruptions if exhibit in CORRUPTING else []
+
+
+def corrupted_sets(wildcards):
+    """Return every shard of the corrupted test sets of a domain, severity by severity."""
+    shards = dataset_of(wildcards).corruption_shards
+    return [
+        CORRUPTED.format(**wildcards, severity=severity, shard=shard, shards=shards)
+        for severity in study.config.ood.severities
+        for shard in range(1, shards + 1)
+    ]
 
 
 def metrics_of(exhibit):
-    return [in_cell(f"{CELL}metrics.json", cell) for cell in study.runnable(exhibit)]
+    files = ["metrics.json", *(f"ood/{domain}.json" for domain in domains_of(exhibit))]
+    return [in_cell(f"{CELL}{file}", cell) for cell in study.runnable(exhibit) for file in files]
 
 
 # The numbers that the paper prints: data, so no code digest sees them.

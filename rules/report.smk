@@ -17,10 +17,11 @@ rule metrics:
     params:
         settings=lambda w: settings(study.expected(w.exhibit)),
         folder=f"{root}/cells",
+        domains=lambda w: domains_of(w.exhibit),
         code=code_digest("scripts/metrics.py"),
     shell:
-        "python -m scripts.metrics --cells {params.folder} --params {params.settings:q} --out {output.rows}"
-        " > {log} 2>&1"
+        "python -m scripts.metrics --cells {params.folder} --domains {params.domains} --params {params.settings:q}"
+        " --out {output.rows} > {log} 2>&1"
 
 
 rule ids:

@@ -45,8 +45,6 @@ use rule caption as caption_shard with:
         log_of(SHARD, "caption"),
     wildcard_constraints:
         dataset=choices(SHARDED),
-        shard="[0-9]+",
-        shards="[0-9]+",
     params:
         settings=lambda w: settings(study.caption_params(w.dataset, w.captioner)),
         content=lambda w: captions_hash(caption_aside(w, "file", None)),

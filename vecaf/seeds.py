@@ -27,6 +27,7 @@ STREAMS: dict[str, tuple[str, ...]] = {
     "curve": ("dataset",),
     "captions": ("dataset",),
     "text": ("dataset",),
+    "corruption": ("dataset",),
     "projection": ("dataset", "backbone"),
 }
 

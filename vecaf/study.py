@@ -16,6 +16,7 @@ from vecaf.grid import NO_PROMPT, Cell, Grid
 from vecaf.models import captioners
 
 WHOLE_POOL = "100pct"
+JPEG_QUALITY = 85  # of ImageNet-C
 
 
 class Study(Grid):
@@ -173,6 +174,16 @@ class Study(Grid):
 
     def evaluate_params(self, cell: Cell) -> dict[str, Any]:
         params = self.score_params(cell)
+        params.pop("dtype")
+        readings = self.readings(cell.method, cell.schedule, cell.dataset)
+        return params | {"cell": asdict(cell), "resolved": self.resolved(cell), "readings": readings}
+
+    def corrupt_params(self, dataset: str, corruption: str, severity: int) -> dict[str, Any]:
+        seed = seeds.stream("corruption", dataset=self.origin(dataset))
+        return {"corruption": corruption, "severity": severity, "seed": seed, "quality": JPEG_QUALITY}
+
+    def evaluate_ood_params(self, cell: Cell) -> dict[str, Any]:
+        params = self.reading_params(cell.dataset, cell.backbone)
         params.pop("dtype")
         readings = self.readings(cell.method, cell.schedule, cell.dataset)
         return params | {"cell": asdict(cell), "resolved": self.resolved(cell), "readings": readings}

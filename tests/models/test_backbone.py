@@ -46,6 +46,19 @@ def test_drawn_weights_are_their_seed_alone():
     assert not torch.equal(first["head.weight"], third["head.weight"])
 
 
+@pytest.mark.parametrize("spec", [VIT, SWIN, XCIT])
+def test_stochastic_depth_is_what_is_asked_for_and_no_default_of_timm(spec):
+    def rates(args=(), **asked):
+        changed = spec | {"args": spec["args"] | {"depth": 2} if "depth" in spec["args"] else spec["args"]}
+        changed["args"] = changed["args"] | dict(args)
+        model = backbone.build(changed, 5, input_size=32, **asked)
+        return max((getattr(module, "drop_prob", 0.0) for module in model.modules()), default=0.0)
+
+    assert rates() == 0
+    assert rates(drop_path=0.3) == pytest.approx(0.3)
+    assert rates({"drop_path_rate": 0.2}) == pytest.approx(0.2)  # a backbone of one's own that has it
+
+
 def test_weights_with_a_head_without_one_and_into_a_model_without_one():
     full = backbone.build(VIT, 5, input_size=16, seed=3).state_dict()
     bare = {name: tensor for name, tensor in full.items() if not name.startswith("head.")}

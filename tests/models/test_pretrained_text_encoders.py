@@ -11,9 +11,9 @@ import huggingface_hub
 import numpy as np
 import pandas as pd
 import pytest
-import tokenizers
 import torch
 import transformers
+from tiny_language_models import LETTERS, MAKERS, WORDS
 
 from scripts import embed_text
 from vecaf import artifacts
@@ -24,7 +24,6 @@ from vecaf.models.text_encoders import loading, pretrained
 FAMILIES = ["clip", "clip_new", "bert", "mt5", "gpt2", "distilbert", "roberta", "bart"]
 POOLING = {"clip": "projected_eos", "clip_new": "projected_eos", "mt5": "mean", "gpt2": "last", "bart": "mean"}
 LIMITS = {"clip": 77, "clip_new": 77, "bert": 512, "mt5": 512, "gpt2": 1024, "distilbert": 512, "roberta": 40}
-WORDS = ["a", "red", "cat", "dog", "on", "the", "sea", "picture", "of", "bright"]
 CAPTIONS = [
     "a red cat",
     "a picture of a dog on the bright red sea",
@@ -33,115 +32,6 @@ CAPTIONS = [
     "a dog on a cat on a dog on a cat",
     "cat",
 ]
-LETTERS = [chr(code) for code in range(ord("a"), ord("z") + 1)]
-
-
-# --- tiny models ----------------------------------------------------------------------------------------------------
-
-
-def save(folder, model, **tokenizer_config):
-    """Write a model whose weights are large enough for captions to differ, with the settings of its tokenizer."""
-    torch.manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.dim() > 1:
-                parameter.normal_(std=0.3)
-    model.save_pretrained(folder)
-    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer_config))
-
-
-def write_bpe(folder, tokens):
-    (folder / "vocab.json").write_text(json.dumps({token: number for number, token in enumerate(tokens)}))
-    (folder / "merges.txt").write_text("#version: 0.2\n")
-
-
-def write_wordpiece(folder):
-    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *LETTERS, *(f"##{letter}" for letter in LETTERS), *WORDS]
-    (folder / "vocab.txt").write_text("\n".join(dict.fromkeys(tokens)))
-
-
-def make_clip(folder, eos=2):
-    """The whole of CLIP; eos=2 is the configuration of OpenAI's checkpoints, whose end is found as the highest id."""
-    tokens = [*LETTERS, *(f"{letter}</w>" for letter in LETTERS), "<|startoftext|>", "<|endoftext|>"]
-    write_bpe(folder, tokens)
-    size = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    text = {**size, "vocab_size": len(tokens), "eos_token_id": eos, "bos_token_id": len(tokens) - 2, "pad_token_id": 1}
-    if eos == 2:  # as OpenAI's; others give the width of the projection for the whole model only
-        text["projection_dim"] = 12
-    vision = {**size, "image_size": 8, "patch_size": 4}
-    model = transformers.CLIPModel(transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=12))
-    special = {"bos_token": "<|startoftext|>", **dict.fromkeys(("eos_token", "unk_token", "pad_token"), tokens[-1])}
-    save(folder, model, tokenizer_class="CLIPTokenizer", model_max_length=77, **special)
-
-
-def make_bert(folder):
-    write_wordpiece(folder)
-    config = transformers.BertConfig(
-        vocab_size=100, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32
-    )
-    # As the released checkpoints: with the head of a masked language model and without a pooler.
-    save(folder, transformers.BertForMaskedLM(config), tokenizer_class="BertTokenizer", model_max_length=512)
-
-
-def make_distilbert(folder):
-    write_wordpiece(folder)
-    config = transformers.DistilBertConfig(vocab_size=100, dim=16, n_layers=2, n_heads=2, hidden_dim=32)
-    save(folder, transformers.DistilBertModel(config), tokenizer_class="DistilBertTokenizer")
-
-
-def make_mt5(folder):
-    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -3.0)]
-    pieces += [(f"▁{word}", -2.0 - number / 10) for number, word in enumerate(WORDS)]
-    tokenizer = tokenizers.Tokenizer(tokenizers.models.Unigram([*pieces, *((c, -9.0) for c in LETTERS[1:])], unk_id=2))
-    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
-    tokenizer.post_processor = tokenizers.processors.TemplateProcessing("$A </s>", special_tokens=[("</s>", 1)])
-    tokenizer.enable_padding()  # some checkpoints are saved so; it must not reach the encoder
-    tokenizer.save(str(folder / "tokenizer.json"))
-    save(folder, transformers.MT5ForConditionalGeneration(mt5_config()), tokenizer_class="T5Tokenizer", extra_ids=0)
-
-
-def mt5_config():
-    return transformers.MT5Config(vocab_size=60, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2)
-
-
-def byte_level(*special):
-    return [*special, *sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())]
-
-
-def make_gpt2(folder):
-    write_bpe(folder, tokens := [*byte_level(), "<|endoftext|>"])
-    config = transformers.GPT2Config(vocab_size=len(tokens), n_embd=16, n_layer=2, n_head=2)
-    save(folder, transformers.GPT2LMHeadModel(config), tokenizer_class="GPT2Tokenizer", model_max_length=1024)
-
-
-def make_roberta(folder):
-    write_bpe(folder, tokens := byte_level("<s>", "<pad>", "</s>", "<unk>", "<mask>"))
-    config = transformers.RobertaConfig(
-        vocab_size=len(tokens), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
-        max_position_embeddings=42,
-    )  # fmt: skip
-    save(folder, transformers.RobertaModel(config), tokenizer_class="RobertaTokenizer")
-
-
-def make_bart(folder):
-    write_bpe(folder, tokens := byte_level("<s>", "<pad>", "</s>", "<unk>", "<mask>"))
-    layers = {f"{side}_{what}": 2 for side in ("encoder", "decoder") for what in ("layers", "attention_heads")}
-    config = transformers.BartConfig(
-        vocab_size=len(tokens), d_model=16, encoder_ffn_dim=32, decoder_ffn_dim=32, **layers
-    )
-    save(folder, transformers.BartModel(config), tokenizer_class="BartTokenizer")
-
-
-MAKERS = {
-    "clip": make_clip,
-    "clip_new": functools.partial(make_clip, eos=53),
-    "bert": make_bert,
-    "mt5": make_mt5,
-    "gpt2": make_gpt2,
-    "distilbert": make_distilbert,
-    "roberta": make_roberta,
-    "bart": make_bart,
-}
 
 
 @pytest.fixture(scope="session")

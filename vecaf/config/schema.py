@@ -74,6 +74,7 @@ class Dataset(Part):
         default_factory=dict, description="parameters of selectors on this dataset, where a method leaves them open"
     )
     curve: Curve = Field(default_factory=Curve)
+    corruption_shards: int = Field(1, ge=1, description="jobs that make one corrupted test set, each of a part")
     corrupted_root: str | None = Field(
         None, description="a released ImageNet-C (CORRUPTION/SEVERITY/WNID/*); none: made from the test images"
     )

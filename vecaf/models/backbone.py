@@ -114,9 +114,9 @@ def build(
 
     spec: ``timm`` (name), ``width``, and optionally ``args`` of timm.create_model. num_classes: 0 for no head. state:
     weights under timm's names, with the heads or without; without them (or without a state) the heads, or everything,
-    are drawn from ``seed``. drop_path: stochastic depth while training. loss_head: hidden width of a head that predicts
-    losses, None for no such head. Raises ConfigError for an unknown model, arguments it does not take or another width
-    than the spec's, TrainingError for weights that do not fit.
+    are drawn from ``seed``. drop_path: stochastic depth while training, 0 for none, whatever timm's default is.
+    loss_head: hidden width of a head that predicts losses, None for no such head. Raises ConfigError for an unknown
+    model, arguments it does not take or another width than the spec's, TrainingError for weights that do not fit.
     """
     model = Backbone(_create(spec, num_classes, input_size, drop_path, seed), spec["timm"])
     if model.width != spec["width"]:
@@ -141,10 +141,15 @@ def _create(spec: Mapping[str, Any], num_classes: int, input_size: int, drop_pat
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            return _timm_model(name, num_classes, input_size, args)
+            model = _timm_model(name, num_classes, input_size, args)
         except (TypeError, RuntimeError, ValueError, AssertionError) as error:
             given = f" with args {args}" if args else ""
             raise ConfigError(f"backbone {name} cannot be built for {input_size} px{given}: {error}") from error
+    if "drop_path_rate" not in args:  # timm gives Swin 0.1 of its own accord, where a recipe may ask for none
+        for module in model.modules():
+            if isinstance(module, timm.layers.DropPath):
+                module.drop_prob = 0.0
+    return model
 
 
 def _arguments(spec: Mapping[str, Any]) -> dict[str, Any]:
