@@ -32,6 +32,9 @@ IDLE = {
 }
 
 
+SHOWN = ["table1", "extensions"]
+
+
 class Project:
     """A copy of the project in which the workflow can be run and asked for its plans."""
 
@@ -39,11 +42,12 @@ class Project:
         self.folder = folder
 
     def snakemake(self, *arguments: str, overlay: dict | None = None, check: bool = True, fakes: Path | None = None):
-        """Run snakemake with the demo's profile and an overlay; fakes: a folder whose scripts stand in for the real."""
-        files = ["config/digits.yaml", "demo/study.yaml"]
-        if overlay is not None:
-            (self.folder / "overlay.yaml").write_text(yaml.safe_dump(overlay))
-            files.append("overlay.yaml")
+        """Run snakemake with the demo's profile and an overlay; fakes: a folder whose scripts stand in for the real.
+
+        Of the demo's exhibits only ``SHOWN`` are there, unless the overlay says what it ``shows``.
+        """
+        (self.folder / "overlay.yaml").write_text(yaml.safe_dump({"shows": SHOWN} | (overlay or {})))
+        files = ["config/digits.yaml", "demo/study.yaml", "overlay.yaml"]
         command = [sys.executable, "-m", "snakemake", *arguments, "--profile", "demo", "--configfile", *files]
         # With a safe path the folder that a command runs in is not searched, so the fakes are found.
         stand_ins = {"PYTHONSAFEPATH": "1", "PYTHONPATH": str(fakes)} if fakes else {}

@@ -124,7 +124,7 @@ def test_a_killed_run_goes_on_where_it_was(study):
     (study.folder / "overlay.yaml").write_text(json.dumps(long))
     command = [sys.executable, "-m", "snakemake", f"{cell}/metrics.json", "--profile", "demo", "--configfile"]
     running = subprocess.Popen(
-        [*command, "demo/study.yaml", "overlay.yaml"],
+        [*command, "config/digits.yaml", "demo/study.yaml", "overlay.yaml"],
         cwd=study.folder,
         start_new_session=True,
         stdout=subprocess.DEVNULL,

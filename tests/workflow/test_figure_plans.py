@@ -7,7 +7,7 @@ CURVES = ("figure1b", "figure4", "figure5_b2a", "accuracy_cost")
 
 
 def test_figures_of_curves_plan_the_cells_they_show_and_one_table_of_curves_each(fresh, demo):
-    jobs = fresh.plan(*CURVES)
+    jobs = fresh.plan(*CURVES, overlay={"shows": demo.exhibits()})
     planned = rules(jobs)
     assert planned["evaluate"] == planned["finetune_last"] == len(demo.runnable(*CURVES))
     for rule in ("metrics", "curves", "figure"):
@@ -15,8 +15,8 @@ def test_figures_of_curves_plan_the_cells_they_show_and_one_table_of_curves_each
     assert not {"map_pool", "samples", "keep_scores", "table"} & set(planned)
 
 
-def test_figure6_trains_one_loop_of_one_method_and_both_select_on_its_scores(fresh):
-    jobs = fresh.plan("figure6")
+def test_figure6_trains_one_loop_of_one_method_and_both_select_on_its_scores(fresh, demo):
+    jobs = fresh.plan("figure6", overlay={"shows": demo.exhibits()})
     planned = rules(jobs)
     for rule in ("finetune", "score", "keep_scores", "augment_after", "map_pool", "samples", "figure"):
         assert planned[rule] == 1
@@ -36,9 +36,9 @@ def test_figure6_of_the_paper_maps_one_seed_and_compares_three(fresh, paper_raw)
     assert "evaluate" not in planned
 
 
-def test_all_figures_are_the_papers(fresh):
+def test_all_figures_are_the_papers(fresh, demo):
     """Of the study's own figures none is among them: their cells cost as much again and are asked for by name."""
-    drawn = {job["exhibit"] for job in fresh.plan("all_figures") if job["rule"] == "figure"}
+    drawn = {job["exhibit"] for job in fresh.plan("all_figures", overlay={"shows": demo.exhibits()}) if job["rule"] == "figure"}
     assert drawn == {"figure1b", "figure4", "figure5_b2a", "figure6"}
 
 
