@@ -152,7 +152,8 @@ def test_ids_are_shared_by_seed_and_loop_after_the_first(paper, chosen):
     found = build(paper, selected, chosen)
     # Seed 0: {1,2,3} with itself, {4,5} with {5,6,7}; seed 1: {3,4} with {1}, {4,5} with {4,5,6,7}.
     assert found["vecaf_lambda_1"].shared_with_base == pytest.approx((1 + 1 / 4 + 0 + 2 / 4) / 4)
-    assert found["vecaf_accumulate"].shared_with_base == pytest.approx((1 / 3 + 1 / 2) / 2)  # of the seed that both have
+    # Of the seed that both have: {1,2,3} with {2}, {4,5} with {5}.
+    assert found["vecaf_accumulate"].shared_with_base == pytest.approx((1 / 3 + 1 / 2) / 2)
     assert found["vecaf"].shared_with_base is None
     # Seeds 0 and 1: {1,2,3} with {3,4}, {4,5} with itself; never one loop with another.
     assert found["vecaf"].between_seeds == pytest.approx((1 / 4 + 1) / 2)
