@@ -184,7 +184,7 @@ def _draw_map(
         panel.scatter(
             *places[rows].T,
             marker=_marker(chosen),
-            s=42 if chosen == SUBJECT else 20 if chosen != "both" else 10,
+            s=34 if chosen == SUBJECT else 16 if chosen != "both" else 10,
             color=colour,
             edgecolors="white",
             linewidths=0.35,
@@ -192,9 +192,10 @@ def _draw_map(
             zorder=3,
         )
     if len(classes) <= NAMED_CLASSES:
-        for name in classes:
-            x, y = np.median(places[(drawn["class"] == name).to_numpy()], axis=0)
-            panel.text(x, y, name, fontsize=7, ha="center", va="center", zorder=4, bbox=figure.PLATE)
+        for name in classes:  # on one of its samples, since a class may lie in several places
+            inside = places[(drawn["class"] == name).to_numpy()]
+            middle = np.linalg.norm(inside - np.median(inside, axis=0), axis=1).argmin()
+            panel.text(*inside[middle], name, fontsize=7, ha="center", va="center", zorder=4, bbox=figure.PLATE)
     panel.set_axis_off()
     panel.set_title(layout["place_title"], loc="left")
     panel.legend(loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=3, handletextpad=0.2)
