@@ -3,7 +3,7 @@
 from dataclasses import replace
 from functools import cache
 
-from vecaf import readings
+from vecaf import claims, readings
 from vecaf.models import captioners
 
 
@@ -225,6 +225,23 @@ def metrics_of(exhibit):
     files = ["metrics.json", *(f"ood/{domain}.json" for domain in domains_of(exhibit))]
     cells = study.runnable(exhibit)
     return [in_cell(f"{CELL}{file}", cell) for cell in cells for file in files if not in_bundle(cell, file)]
+
+
+@cache
+def claims_plan():
+    try:
+        return claims.plan(study, REPORTED)
+    except ConfigError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def claims_rows(wildcards):
+    return [f"{root}/metrics/{exhibit}.parquet" for exhibit in claims_plan()["places"]]
+
+
+def claims_measures(wildcards):
+    """Return the files of numbers that no table collects, as far as they are there; claims wait for none of them."""
+    return [file for file in claims_plan()["measures"].values() if os.path.exists(file)]
 
 
 # What the paper prints and says: data, so no code digest sees them.
