@@ -1,19 +1,6 @@
 """What models, and with them cells, cost: multiply-accumulates counted from shapes alone, beside measured seconds."""
 
 
-def profiles_of(*exhibits):
-    """Return the counts of the models that the cells of some exhibits (all, if none is named) use."""
-    return [PROFILE.format(part=part, name=name) for part, name in study.profiles(*exhibits)]
-
-
-def profiled(wildcards):
-    """Return what counting a model is told; refuse one that the configuration does not have with a sentence."""
-    try:
-        return study.profile_params(wildcards.part, wildcards.name)
-    except KeyError:
-        raise WorkflowError(f"no cell of this configuration uses a {wildcards.part} {wildcards.name}") from None
-
-
 rule profile_flops:
     output:
         counts=PROFILE,

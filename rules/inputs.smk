@@ -3,7 +3,7 @@
 from dataclasses import replace
 from functools import cache
 
-from vecaf import readings
+from vecaf import claims, readings
 from vecaf.models import captioners
 
 
@@ -302,6 +302,36 @@ def curves_of(exhibit):
     """Return the logs of every cell of an exhibit, which its finetuning wrote."""
     names = ("batches.parquet", "curve.parquet")
     return [in_cell(f"{CELL}{name}", cell) for cell in study.runnable(exhibit) for name in names]
+
+
+@cache
+def claims_plan():
+    try:
+        return claims.plan(study, REPORTED)
+    except ConfigError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def claims_rows(wildcards):
+    return [f"{root}/metrics/{exhibit}.parquet" for exhibit in claims_plan()["places"]]
+
+
+def claims_measures(wildcards):
+    """Return the files of numbers that no table collects, as far as they are there; claims wait for none of them."""
+    return [file for file in claims_plan()["measures"].values() if os.path.exists(file)]
+
+
+def profiles_of(*exhibits):
+    """Return the counts of the models that the cells of some exhibits (all, if none is named) use."""
+    return [PROFILE.format(part=part, name=name) for part, name in study.profiles(*exhibits)]
+
+
+def profiled(wildcards):
+    """Return what counting a model is told; refuse one that the configuration does not have with a sentence."""
+    try:
+        return study.profile_params(wildcards.part, wildcards.name)
+    except KeyError:
+        raise WorkflowError(f"no cell of this configuration uses a {wildcards.part} {wildcards.name}") from None
 
 
 # What the paper prints and says: data, so no code digest sees them.

@@ -14,14 +14,13 @@ def main(argv: list[str]) -> str:
     parser.add_argument(
         "--measures", type=Path, nargs="*", default=[], help="numbers that no exhibit has, as they are named"
     )
-    parser.add_argument("--root", type=Path, required=True, help="folder below which the measures' files are named")
     for name in ("md", "csv"):
         parser.add_argument(f"--{name}", type=Path, required=True, help="output")
     args = parser.parse_args(argv)
 
     rows = {file.stem: artifacts.read_table(file) for file in args.rows}
-    given = {name: args.root / file for name, file in args.params["measures"].items()}
-    measures = {name: read(file) for name, file in given.items() if file in args.measures}
+    named = {name: Path(file) for name, file in args.params["measures"].items()}
+    measures = {name: read(file) for name, file in named.items() if file in args.measures}
     listing = claims.build(args.params, rows, measures)
     artifacts.write_text(args.md, listing.to_markdown())
     artifacts.write_text(args.csv, listing.to_csv_text())

@@ -42,14 +42,19 @@ def resolve(assertion: Assertion, places: Sequence[Place]) -> list[dict[str, Any
     return [{**comparison, "label": text} for comparison, text in zip(found, _labels(found, places), strict=True)]
 
 
-def missing_rivals(assertion: Assertion, found: Sequence[Mapping[str, Any]]) -> list[str]:
+def missing(assertion: Assertion, found: Sequence[Mapping[str, Any]], places: Sequence[Place]) -> list[str]:
     """Return what an assertion names one by one and none of its comparisons has."""
-    named = [_said(rival) for rival in _rivals(assertion)]
+    absent = []
+    for side in (assertion.where, assertion.of):
+        for key, value in side.given().items():
+            seen = {places[comparison["of"][0]].get(key) for comparison in found}
+            absent += [one for one in value if one not in seen] if isinstance(value, list) else []
     if assertion.along is not None:
         ((_, levels),) = assertion.along.items()
         seen = {level for comparison in found for level in comparison["steps"][1:]}
-        return [level for level in levels if level not in seen]
-    return [name for name in named if name not in {comparison["rival"] for comparison in found}]
+        absent += [level for level in levels if level not in seen]
+    seen = {comparison["rival"] for comparison in found}
+    return absent + [name for rival in _rivals(assertion) if (name := _said(rival)) not in seen]
 
 
 def _steps(assertion: Assertion, key: str, levels: Sequence[str], places: Sequence[Place]) -> Iterator[dict[str, Any]]:
@@ -240,7 +245,7 @@ def plan(study: Study, tables: Collection[str]) -> dict[str, Any]:
         "claims": made,
         "places": {name: places(study, name) for name in readable},
         "lacking": lacking,
-        "measures": {name: measure.file for name, measure in claims.measures.items()},
+        "measures": {name: f"{study.config.root}/{measure.file}" for name, measure in claims.measures.items()},
         "stand_ins": claims.stand_ins,
     }
 

@@ -147,6 +147,8 @@ def test_several_assertions_have_to_hold_together():
 
 
 def test_a_claim_about_all_that_it_names_is_open_while_one_is_missing():
+    both = judged(pair(CLEAR, [90] * 3), {**GAIN, "where": {"ratio": ["1pct", "2pct"]}})
+    assert (both["verdict"], both["reason"]) == ("undecided", "without 2pct")
     says = {**GAIN, "minus": {"method": ["other", "third"]}}
     found = judged(pair(CLEAR, [90] * 3), says)
     assert (found["verdict"], found["reason"]) == ("undecided", "without third")
@@ -314,8 +316,8 @@ def test_the_script_reads_measures_by_their_name(paper, tmp_path):
     file = tmp_path / "measures/batches_to_accuracy.csv"
     file.parent.mkdir()
     pd.DataFrame(rows).to_csv(file, index=False)
-    told["measures"] = {"batches_to_accuracy": "measures/batches_to_accuracy.csv"}
-    common = ["--root", str(tmp_path), "--params", json.dumps(told), "--md", str(tmp_path / "c.md")]
+    told["measures"] = {"batches_to_accuracy": str(file)}
+    common = ["--params", json.dumps(told), "--md", str(tmp_path / "c.md")]
     out = ["--csv", str(tmp_path / "c.csv")]
     assert script.main([*common, *out, "--measures", str(file)]) == "1 holds, 0 fails, 0 undecided, 0 not yet testable"
     assert script.main([*common, *out]) == "0 holds, 0 fails, 0 undecided, 1 not yet testable"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from vecaf.claims import missing_rivals, resolve
+from vecaf.claims import missing, resolve
 from vecaf.config.claims import KEYS, Assertion
 from vecaf.errors import ArtifactError
 from vecaf.reporting import paper, statistics
@@ -133,7 +133,7 @@ def _measured(assertion: Assertion, numbers: Numbers) -> Judged:
     judged = _judged(assertion, compared)
     # What is named and not there could be the one that decides otherwise.
     open_ = "fails" if assertion.across == "any" else "holds"
-    if judged.verdict == open_ and (absent := missing_rivals(assertion, found)):
+    if judged.verdict == open_ and (absent := missing(assertion, found, numbers.keys)):
         return replace(judged, verdict="undecided", reason=f"without {', '.join(absent)}")
     return judged
 
