@@ -52,7 +52,7 @@ def told(study, exhibit):
 
 
 def drawing(folder, layout, name="curve"):
-    outputs = {ending: folder / f"{name}.{ending}" for ending in ("png", "pdf", "csv")}
+    outputs = {ending: folder / f"{name}.{ending}" for ending in ("png", "pdf", "csv", "md")}
     arguments = ["--rows", str(folder / "rows.parquet"), "--params", layout]
     return outputs, [*arguments, *(word for ending, file in outputs.items() for word in (f"--{ending}", str(file)))]
 

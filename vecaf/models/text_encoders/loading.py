@@ -45,7 +45,7 @@ def load(folder: Path, name: str, *, pooling: str, precision: str, max_length: i
     max_length: tokens, None for the model's own limit. Raises ConfigError for a model that cannot be used as asked, and
     ArtifactError for files that cannot be loaded or lack weights.
     """
-    with quiet():
+    with _quiet():
         config = _config(folder, name)
         pooling = default_pooling(config) if pooling == "auto" else pooling
         if precision == "float16" and config.model_type in T5:
@@ -67,7 +67,7 @@ def load(folder: Path, name: str, *, pooling: str, precision: str, max_length: i
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def _quiet() -> Iterator[None]:
     """Keep transformers from reporting every weight it leaves out (decoders, heads); what is missing is checked."""
     from transformers.utils import logging as reports
 

@@ -1,1 +1,0 @@
-"""CLIPstyler: training images that look as a text says."""
