@@ -227,6 +227,7 @@ def test_weights_and_selections_that_do_not_belong_together_are_refused(tmp_path
             selections=[tmp_path / "first" / "selection.json"],
             scorings=[],
             augmentations=[],
+            texts=[],
             pretrained=tmp_path / "weights.json",
             metrics=tmp_path / "metrics.json",
         )
