@@ -59,7 +59,7 @@ def drawing(folder, layout, name="curve"):
 
 def test_a_figure_is_three_files_and_one_line(study, files):
     outputs, arguments = drawing(files, told(study, "specification_curve"))
-    assert figure.main(arguments) == "specification_curve: 3 points drawn"
+    assert figure.main(arguments) == "specification_curve: 3 records behind it"
     assert outputs["png"].read_bytes().startswith(b"\x89PNG")
     assert outputs["pdf"].read_bytes().startswith(b"%PDF")
     lines = pd.read_csv(outputs["csv"])
@@ -75,7 +75,7 @@ def test_two_commands_at_two_times_write_the_same_bytes(study, files):
         environment = {**os.environ, "SOURCE_DATE_EPOCH": epoch, "PYTHONHASHSEED": epoch[:2]}
         command = [sys.executable, "-m", "scripts.figure", *arguments]
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-        assert (done.returncode, done.stdout) == (0, "specification_curve: 3 points drawn\n"), done.stderr
+        assert (done.returncode, done.stdout) == (0, "specification_curve: 3 records behind it\n"), done.stderr
         written.append([file.read_bytes() for file in outputs.values()])
     assert written[0] == written[1]
 

@@ -129,7 +129,7 @@ def _mend(node: Any, path: tuple[Any, ...], missing: bool) -> None:
             return  # a union branch of pydantic's, not a key
         node = node[part]
     if isinstance(node, list):
-        node[path[-1]] = _UNNAMED
+        node[path[-1]] = _UNNAMED if isinstance(node[path[-1]], str) else 1
     elif isinstance(node, dict) and missing:
         node[path[-1]] = _STAND_INS.get(path[-1], _UNNAMED)
     elif isinstance(node, dict):
@@ -139,5 +139,7 @@ def _mend(node: Any, path: tuple[Any, ...], missing: bool) -> None:
 def schema() -> dict[str, Any]:
     """Return the JSON schema for editors; ``config.schema.json`` is this, written by ``python -m vecaf.config``."""
     made = Config.model_json_schema()
+    for entry in ("Dataset", "Method"):  # what a variant leaves out it has from the one that it extends
+        made["$defs"][entry].pop("required", None)
     made["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     return made
