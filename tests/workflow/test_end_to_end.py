@@ -65,6 +65,8 @@ def test_provenance_is_complete(study):
     provenance = metrics["provenance"]
     assert set(provenance["stages"]) == {
         "pretrained",
+        "caption",
+        "embed_text",
         "loop1/score",
         "loop1/select",
         "loop1/finetune",

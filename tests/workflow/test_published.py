@@ -57,7 +57,7 @@ def publish(study, *cells):
     done = subprocess.run(command, cwd=study.folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     git(study.folder, "add", "results/published")
-    git(study.folder, "commit", "-m", "results")
+    git(study.folder, "commit", "--allow-empty", "-m", "results")
     return done.stdout
 
 
