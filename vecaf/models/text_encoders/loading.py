@@ -114,7 +114,7 @@ def skeleton(config: Any, pooling: str = "auto") -> torch.nn.Module:
     config = text_half(config)
     cls = _class(config, default_pooling(config) if pooling == "auto" else pooling)
     make = getattr(cls, "_from_config", None) or cls.from_config  # the latter of Auto classes
-    with torch.device("meta"), quiet():
+    with torch.device("meta"), _quiet():
         return _encoder(make(config, attn_implementation="eager"), config, cls).eval()
 
 
