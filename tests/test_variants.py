@@ -227,6 +227,38 @@ def test_a_baseline_is_told_the_same_outside_selection_and_augmentation(found, p
     assert compared == {method for method in CHANGES if method.startswith("activeft")}
 
 
+def references(paper_raw, methods, more=None):
+    """Return method → reference of an exhibit that shows these methods."""
+    block = {"datasets": {"cifar10": ["2pct"]}, "methods": methods}
+    raw = merge(paper_raw, {"methods": more or {}, "exhibits": {"readings": {"blocks": [block]}}})
+    found = readings.contrasts(Study(config.load(raw)), "readings")
+    return {spec["method"]: spec["reference"] for spec in found}
+
+
+def test_of_several_baselines_with_the_same_choices_the_plain_one_is_meant(paper_raw):
+    """Whatever they are called and in whichever order they stand."""
+    more = {"a": {"extends": "activeft", "title": "A", "activeft": {"balance": 0.5}}}
+    expected = {"a": None, "vecaf": "activeft", "activeft": None, "random": "activeft"}
+    assert references(paper_raw, ["a", "vecaf", "activeft", "random"], more) == expected
+    assert references(paper_raw, ["activeft", "a", "random", "vecaf"], more) == expected
+
+
+def test_activeft_with_cea_is_no_baseline_of_cea(paper_raw):
+    assert references(paper_raw, ["activeft_cea", "vecaf"]) == {"activeft_cea": None, "vecaf": None}
+    assert references(paper_raw, ["activeft_cea", "vecaf", "activeft"])["vecaf"] == "activeft"
+
+
+def test_a_baseline_that_makes_a_shared_choice_the_other_way_is_none(paper_raw):
+    shown = references(paper_raw, ["vecaf", "vecaf_reset", "activeft_reset", "vecaf_cat", "activeft_accumulate"])
+    assert shown == {
+        "vecaf": None,
+        "vecaf_reset": "activeft_reset",
+        "activeft_reset": None,
+        "vecaf_cat": None,
+        "activeft_accumulate": None,
+    }
+
+
 # --- completeness -----------------------------------------------------------------------------------------------------
 
 

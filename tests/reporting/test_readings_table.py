@@ -175,8 +175,9 @@ def test_latex_has_a_float_for_each_part_and_the_notes_below_the_last(built):
     assert r"$-$2.0" in tex
 
 
-def test_a_study_without_controls_of_cea_asks_no_such_question(paper_raw):
-    block = {"datasets": {"cifar10": ["1pct", "2pct"]}, "methods": ["vecaf", "vecaf_no_cea", "vecaf_lambda_1"]}
+@pytest.mark.parametrize("varied", [["vecaf_no_cea", "vecaf_lambda_1"], ["vecaf_step_03", "vecaf_one_hot"]])
+def test_a_study_without_cea_or_without_none_asks_not_what_is_left_of_it(paper_raw, varied):
+    block = {"datasets": {"cifar10": ["1pct", "2pct"]}, "methods": ["vecaf", *varied]}
     study = Study(config.load(merge(paper_raw, {"exhibits": {"readings": {"blocks": [block]}}})))
     built = build(study, numbers)
     assert [group.heading for group in built.groups] == ["CIFAR-10, 1 %, 3 loops", "CIFAR-10, 2 %, 3 loops"]

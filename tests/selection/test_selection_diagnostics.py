@@ -74,6 +74,12 @@ def test_of_equal_losses_the_lowest_rows_are_the_largest(rows, share):
     assert diagnostics.loss_facts(losses, np.array(rows))["overlap_top_loss"] == share
 
 
+def test_of_many_equal_losses_the_lowest_rows_are_the_largest():
+    losses = np.tile([1.0, 2.0], 500)
+    assert diagnostics.loss_facts(losses, np.arange(1, 200, 2))["overlap_top_loss"] == 1
+    assert diagnostics.loss_facts(losses, np.arange(201, 400, 2))["overlap_top_loss"] == 0
+
+
 def test_where_random_sets_are_all_alike_there_is_no_z():
     whole = diagnostics.loss_facts(LOSSES, np.arange(7))
     assert whole == {"loss_ratio": 1, "loss_z": None, "overlap_top_loss": 1}
