@@ -45,7 +45,7 @@ def figure_code(exhibit):
     """Return the digest of what draws a figure; refuse one that has no implementation with a sentence."""
     if exhibit not in REPORTED:
         raise WorkflowError(f"{exhibit} has no implementation yet; these have: {', '.join(sorted(REPORTED))}")
-    return code_digest("scripts/figure.py", f"vecaf/reporting/{exhibit}.py")
+    return code_digest("scripts/figure.py", f"vecaf/reporting/{exhibit}.py", "vecaf/reporting/figure.mplstyle")
 
 
 def notice():

@@ -25,10 +25,10 @@ def project(tmp_path):
     (tmp_path / "scripts").mkdir()
     (tmp_path / "scripts" / "step.py").write_text(MODULE)
 
-    def digest():
+    def digest(*more):
         for cached in (code_digest._parsed, code_digest._file_digest, code_digest._imports, code_digest._code_digest):
             cached.cache_clear()
-        return code_digest.code_digest("scripts/step.py", root=tmp_path)
+        return code_digest.code_digest("scripts/step.py", *more, root=tmp_path)
 
     return tmp_path, digest
 
@@ -68,6 +68,15 @@ def test_imports_inside_functions_are_followed(project):
     before = digest()
     (folder / "vecaf" / "other.py").write_text("x = 2\n")
     assert digest() != before
+
+
+def test_a_file_that_is_no_code_counts_as_it_is(project):
+    folder, digest = project
+    (folder / "vecaf" / "figure.style").write_text("font.size: 8  # points\n")
+    before = digest("vecaf/figure.style")
+    assert before != digest()
+    (folder / "vecaf" / "figure.style").write_text("font.size: 9  # points\n")
+    assert digest("vecaf/figure.style") != before
 
 
 def test_expensive_steps_are_acknowledged():

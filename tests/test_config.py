@@ -255,3 +255,19 @@ def test_selecting_on_one_methods_scores_needs_one_place_two_loops_and_what_is_k
     whole = {"datasets": {"cifar10": ["1pct"]}, "methods": ["activeft", "vecaf"]} | block
     text = problems(paper_raw, exhibits={"figure6": {"blocks": [whole]}})
     assert f"exhibits.figure6.blocks: {sentence}" in text
+
+
+def test_where_the_tuning_split_judges_nine_tenths_can_be_selected(paper_raw):
+    """0.11 % of 1,000 images is one, of 900 none."""
+    tuned = {"extends": "cifar10", "title": "T", "pool_size": 1000, "judged_on": "tuning"}
+    block = {"datasets": {"tuned": ["0.11pct"]}, "methods": ["random"]}
+    changes = {"datasets": {"tuned": tuned}, "exhibits": {"table7": {"blocks": [block]}}}
+    assert "0.11pct of 900 images gives K = 0; K must be in 1..900" in problems(paper_raw, **changes)
+    config.load(merge(paper_raw, merge(changes, {"datasets": {"tuned": {"judged_on": "test"}}})))
+
+
+def test_a_head_that_is_not_the_one_whose_losses_are_read_is_refused(paper_raw):
+    changes = {"methods": {"mine": {"extends": "vecaf", "title": "M", "head": "class_mean"}}}
+    assert "methods.mine.head: ods finetunes the head whose losses it reads; set ods.first_loop" in problems(
+        paper_raw, **changes
+    )

@@ -58,9 +58,9 @@ def test_figures_add_three_cells(paper):
 
 
 def test_what_shows_readings_shares_its_cells(paper):
-    """57 methods on one dataset, two on three more, three seeds each; those of tables 1 and 6 are theirs, too."""
+    """58 methods on one dataset, two on three more, three seeds each; those of tables 1 and 6 are theirs, too."""
     cells = paper.cells("readings")
-    assert len(cells) == (57 + 2 * 3) * 3
+    assert len(cells) == (58 + 2 * 3) * 3
     assert cells == paper.cells("deviations") == paper.cells("specification_curve")
     shared = {(cell.dataset, cell.method) for cell in set(cells) & set(paper.cells(*TABLES))}
     assert shared == {(dataset, method) for dataset in ("cifar10", "caltech101") for method in ("vecaf", "activeft")}
@@ -261,6 +261,12 @@ def variants(demo_raw):
         "other": digits | {"title": "O"},
     }
     return Study(config.load(merge(demo_raw, {"datasets": more})))
+
+
+def test_what_only_borrows_settings_is_a_dataset_of_its_own(paper_raw):
+    more = {"mine": {"extends": "cifar10", "title": "Mine", "root": "elsewhere"}}
+    study = Study(config.load(merge(paper_raw, {"datasets": more | {"again": {"extends": "mine", "title": "A"}}})))
+    assert [study.origin(name) for name in ("mine", "again", "cifar10_crop224")] == ["mine", "mine", "cifar10"]
 
 
 @pytest.mark.parametrize("dataset", ["digits", "tuned", "wide"])

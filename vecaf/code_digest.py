@@ -48,6 +48,8 @@ def _parsed(path: Path) -> ast.Module:
 
 @cache
 def _file_digest(path: Path) -> str:
+    if path.suffix != ".py":
+        return hashlib.sha256(path.read_bytes()).hexdigest()
     tree = _Bare().visit(ast.parse(path.read_text(encoding="utf-8")))
     return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()
 
@@ -64,7 +66,7 @@ def _module_file(name: str, root: Path) -> Path | None:
 def _imports(path: Path, root: Path) -> frozenset[Path]:
     """Return the project's own files that one file imports, anywhere in it."""
     found = set()
-    for node in ast.walk(_parsed(path)):
+    for node in ast.walk(_parsed(path)) if path.suffix == ".py" else ():
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.level == 0:

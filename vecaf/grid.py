@@ -97,8 +97,15 @@ class Grid:
         return self.config.datasets[name]
 
     def origin(self, name: str) -> str:
-        """Return the dataset that a variant (``extends``) goes back to: seeds hash it, so that variants are paired."""
-        while (base := self.dataset(name).extends) is not None:
+        """Return the dataset that a variant goes back to: seeds hash it, so that variants are paired.
+
+        A variant extends a dataset and reads the same images; what only borrows settings is a dataset of its own.
+        """
+
+        def images(dataset: str) -> tuple:
+            return self.dataset(dataset).source, self.dataset(dataset).root
+
+        while (base := self.dataset(name).extends) is not None and images(base) == images(name):
             name = base
         return name
 
@@ -186,6 +193,8 @@ class Grid:
 
     def head(self, dataset: str, method: str, schedule: str) -> str:
         """Return which head a cell starts from: the one whose losses its first selection reads."""
+        if (named := self.method(method).head) is not None:
+            return named
         params = self.selector_params(method, self.selector(method, schedule, 1), dataset)
         return "class_mean" if params.get("first_loop") == "class_mean" else "random"
 

@@ -39,10 +39,13 @@ def choices(study: Study, cell: Cell) -> dict[str, Any]:
         found["prompt"] = study.prompt(cell.method)
     training = study.training(cell.dataset, cell.method)
     found["loop.optimizer_state"] = training["optimizer_state"]
+    found["budget"] = spec.budget
     found["recipe"] = training["recipe"]
     found |= {f"recipe.{key}": value for key, value in training["overrides"].items()}
-    found["eval_transform"] = dataset.eval_transform
-    found["split_rule"] = dataset.split_rule
+    found["precision"] = training["precision"]
+    found |= {key: getattr(dataset, key) for key in ("batches", "input_size", "eval_transform", "split_rule")}
+    if spec.head is not None:
+        found["head"] = spec.head
     return found
 
 
@@ -98,8 +101,13 @@ def contrasts(study: Study, exhibit: str) -> list[dict[str, Any]]:
 
 
 def defaults(study: Study, exhibit: str) -> dict[str, Any]:
-    """Return everything that VeCAF chooses where an exhibit shows it, reading → value; nothing, if it does not."""
-    return next((choices(study, cell) for cell in study.shown(exhibit) if cell.method == "vecaf"), {})
+    """Return what the defaults of an exhibit choose, reading → value: VeCAF, then what only others choose."""
+    shown = {_without_seed(cell): cell for cell in study.shown(exhibit)}
+    found: dict[str, Any] = {}
+    for cell in sorted(shown.values(), key=lambda cell: cell.method != "vecaf"):
+        if _base(study, cell, shown) == cell:
+            found |= {key: value for key, value in choices(study, cell).items() if found.get(key) is None}
+    return found
 
 
 def _without_seed(cell: Cell) -> tuple:
@@ -122,12 +130,12 @@ def _ancestors(study: Study, method: str) -> list[str]:
 def _base(study: Study, cell: Cell, shown: dict[tuple, Cell]) -> Cell:
     """Return the cell that one varies: the farthest ancestor that is shown and judges the same, on the same data.
 
-    A dataset that extends another that is shown with the same method varies that one instead.
+    A variant of a dataset that is shown with the same method varies that one instead.
     """
     origin = study.origin(cell.dataset)
-    elsewhere = [other for other in shown.values() if (other.dataset, other.method) == (origin, cell.method)]
-    if origin != cell.dataset and elsewhere:
-        return elsewhere[0]
+    elsewhere = shown.get((origin, cell.backbone, cell.method, cell.ratio, cell.schedule))
+    if origin != cell.dataset and elsewhere is not None:
+        return elsewhere
     for method in reversed(_ancestors(study, cell.method)):
         key = (cell.dataset, cell.backbone, method, cell.ratio, cell.schedule)
         if key in shown and _target(study, shown[key]) == _target(study, cell):
@@ -154,4 +162,5 @@ def _reference(study: Study, cell: Cell, shown: dict[tuple, Cell]) -> str | None
 
 def _shared(study: Study, cell: Cell) -> dict[str, Any]:
     own = (f"{study.method(cell.method).selector}.", "cea.")
-    return {key: value for key, value in choices(study, cell).items() if key not in _OWN and not key.startswith(own)}
+    shared = {key: value for key, value in choices(study, cell).items() if key not in _OWN and not key.startswith(own)}
+    return shared | {"head": study.head(cell.dataset, cell.method, cell.schedule)}

@@ -53,8 +53,9 @@ def check_latex(tex):
     assert all(ord(character) < 128 for character in tex)
     for environment in ("table*", "tabular", "minipage"):
         assert tex.count(rf"\begin{{{environment}}}") == tex.count(rf"\end{{{environment}}}") > 0
-    tabulars = re.findall(r"\\begin\{tabular\}\{([lcr]+)\}(.*?)\\end\{tabular\}", tex, flags=re.DOTALL)
+    tabulars = re.findall(r"\\begin\{tabular\}\{((?:[lcr]|p\{[^}]*\})+)\}(.*?)\\end\{tabular\}", tex, flags=re.DOTALL)
     for columns, body in tabulars:
+        columns = re.sub(r"\{[^}]*\}", "", columns)
         for row in (row for row in body.splitlines() if row.endswith(r"\\")):
             spanned = sum(int(width) - 1 for width in re.findall(r"\\multicolumn\{(\d+)\}", row))
             assert len(re.findall(r"(?<!\\)&", row)) + 1 + spanned == len(columns), row

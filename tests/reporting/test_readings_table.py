@@ -50,7 +50,7 @@ def cells_of(line):
 
 def test_each_place_has_its_readings_and_the_two_questions_where_they_were_asked(built):
     assert [(group.heading, len(group.lines)) for group in built.groups] == [
-        ("CIFAR-10, 2 %, 3 loops", 57),
+        ("CIFAR-10, 2 %, 3 loops", 58),
         ("What is left of CEA: CIFAR-10, 2 %, 3 loops", 19),
         ("What the ensemble brings: CIFAR-10, 2 %, 3 loops", 10),
         ("CIFAR-10, resize 256 and crop 224, 2 %, 3 loops", 2),
@@ -65,7 +65,7 @@ def test_the_default_stands_above_what_varies_it(built):
     first = [names.index(name) for name in ("VeCAF", "ActiveFT", "Top-K loss", "VeCAF, cat (recall)")]
     assert first[0] == 0
     assert first == sorted(first)
-    assert names[first[1] + 1] == "activeft: loop.accumulate = true"
+    assert names[first[1] + 1] == "activeft: head = class_mean"
     assert names[first[2] + 1] == "top_k_loss: top_k_loss.first_loop = class_mean"
     assert names[first[3] + 1] == "vecaf_cat: objective.form = sum (recall)"
     assert len(set(names)) == len(names)
@@ -108,7 +108,7 @@ def test_what_the_ensemble_brings_stands_with_spread_and_seconds(built):
 
 def test_the_csv_has_a_line_for_every_reading_and_full_numbers(built, paper):
     found = {(line["dataset"], line["method"]): line for line in lines(built)}
-    assert len(found) == len(lines(built)) == 63
+    assert len(found) == len(lines(built)) == 64
     line = found["cifar10", "vecaf_shuffled"]
     expected = {"base": "cifar10/vecaf", "reference": "activeft", "metric": "top1", "n": "3", "seeds": "0 1 2"}
     assert {name: line[name] for name in expected} == expected
@@ -132,7 +132,7 @@ def test_unmeasured_lines_are_counted_and_measured_ones_kept(paper):
     assert {line[2] for line in main} == {"2 of 3", "0 of 3"}
     assert {line[1] for line in main if line[2] == "0 of 3"} == {"not run"}
     assert {line[1] for line in main if line[2] == "2 of 3"} == {"50.00 ± 0.00"}
-    assert "63 of 63 lines have cells that are not measured." in one_line(built)
+    assert "64 of 64 lines have cells that are not measured." in one_line(built)
     assert "lines have cells that are not measured" not in one_line(
         build(paper, lambda cell: {"top1": 0.5, "mean_per_class": 0.5, "recall_argmax": 0.5})
     )
@@ -151,7 +151,8 @@ def test_stale_cells_are_not_measured(paper):
     rows.loc[rows["method"].eq("vecaf_shuffled"), "status"] = "stale"
     built = readings.build(rows, contrasted(paper, "readings"))
     stale = next(line for line in built.groups[0].lines if line[0] == "captioner = blip2_shuffled")
-    assert stale[1:5] == ("not run", "0 of 3", "—", "—")
+    assert stale[1:5] == ("stale", "0 of 3", "—", "—")
+    assert "3 of their cells were run under another configuration and are left out" in one_line(built)
 
 
 def test_markdown_has_a_heading_a_table_and_notes(built, paper):

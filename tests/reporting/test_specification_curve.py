@@ -95,6 +95,7 @@ def test_they_are_sorted_from_the_lowest(specs):
         ("recipe = released", "loop"),
         ("recipe.head_lr_multiplier = 20.0", "loop"),
         ("objective.form = sum", "other"),
+        ("objective.one_vs_all = cat", "other"),
         ("activeft.objective = paper", "other"),
     ],
 )

@@ -85,6 +85,8 @@ def test_where_random_sets_are_all_alike_there_is_no_z():
     assert whole == {"loss_ratio": 1, "loss_z": None, "overlap_top_loss": 1}
     equal = diagnostics.loss_facts(np.full(7, np.log(10), dtype=np.float32), np.array([1, 6]))
     assert equal == {"loss_ratio": 1, "loss_z": None, "overlap_top_loss": 0.5}  # all tie: the largest are rows 0 and 1
+    rounded = diagnostics.loss_facts(np.full(1437, np.log(10)), np.arange(71))  # their mean is not their value
+    assert rounded["loss_z"] is None
     nothing = diagnostics.loss_facts(np.zeros(5), np.array([3]))
     assert nothing == {"loss_ratio": None, "loss_z": None, "overlap_top_loss": 0}
     assert diagnostics.loss_facts(np.array([2.0]), np.array([0]))["loss_z"] is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from vecaf import selection
 from vecaf.config.merging import merge
 from vecaf.config.schema import Block, Config, Dataset, Exhibit, Method, Training, Turn
+from vecaf.data.pool import TUNING_SHARE
 from vecaf.models import captioners, text_encoders
 from vecaf.ratio import ratio_of, subset_size
 
@@ -57,6 +59,13 @@ def contradictions(config: Config) -> Iterator[str]:
             value = getattr(method, key)
             if value is not None and value not in allowed:
                 yield unknown(f"methods.{name}.{key}", value, allowed)
+        if method.head is not None and method.selector in selectors:
+            reads = selection.get(method.selector).Params.model_fields.get("first_loop")
+            if reads is not None:
+                yield (
+                    f"methods.{name}.head: {method.selector} finetunes the head whose losses it reads; "
+                    f"set {method.selector}.first_loop"
+                )
         if method.stylize is not None and method.stylize.kind not in PLANNED_STYLES:
             yield unknown(f"methods.{name}.stylize.kind", method.stylize.kind, PLANNED_STYLES)
         yield from _check_training(f"methods.{name}.training", config, method.training)
@@ -87,6 +96,13 @@ def contradictions(config: Config) -> Iterator[str]:
             yield from _check_levels(name, exhibit, config)
         if exhibit is not None and (exhibit.weights_of is not None or name == "figure6"):
             yield from _check_weights(f"exhibits.{name}", exhibit, config)
+
+
+def _selectable(dataset: Dataset) -> int | None:
+    """Return how many images can be selected from: without the tuning split (a tenth, about) where that judges."""
+    if dataset.pool_size is None or dataset.judged_on == "test":
+        return dataset.pool_size
+    return math.floor((1 - TUNING_SHARE) * dataset.pool_size)
 
 
 def _params(key: str, model: type[BaseModel], values: dict[str, Any]):
@@ -133,8 +149,7 @@ def _check_block(key: str, block: Block, config: Config):
         for ratio in ratios:
             if not 0 < ratio_of(ratio) <= 1:
                 yield f"{key}.datasets.{name}: ratio {ratio!r} is outside (0pct, 100pct]"
-            elif dataset.pool_size and subset_size(ratio, dataset.pool_size) < 1:
-                size = dataset.pool_size
+            elif (size := _selectable(dataset)) and subset_size(ratio, size) < 1:
                 yield f"{key}.datasets.{name}: {ratio} of {size} images gives K = 0; K must be in 1..{size}"
         for schedule in block.schedules:
             for method in block.methods:
@@ -207,18 +222,17 @@ def _check_loops(
             f"{key}: schedule {schedule!r} of {method} begins with {acting[0]}, which cannot choose before anything is "
             f"trained; give methods.{method}.schedules.{schedule} a first loop with another selector"
         )
-    whole = sum(turn.times for turn in turns)
+    whole, size = sum(turn.times for turn in turns), _selectable(dataset)
     for ratio in ratios:
         widest = ratio_of(ratio) * max(turn.times for turn in turns)
         if ratio_of(ratio) <= 1 < widest:
             yield f"{key}.datasets.{name}: schedule {schedule!r} chooses {float(widest):.0%} of the pool at {ratio}"
         elif (
-            dataset.pool_size
+            size
             and any(selector.excludes_labelled for selector in known)
-            and whole * subset_size(ratio, dataset.pool_size) > dataset.pool_size
+            and whole * (k := subset_size(ratio, size)) > size
         ):
-            k = subset_size(ratio, dataset.pool_size)
             yield (
                 f"{key}.datasets.{name}: {method} never chooses a sample twice, but {whole} times K = {k} at {ratio} "
-                f"is more than the {dataset.pool_size} images of the pool; lower the ratio or the number of loops"
+                f"is more than the {size} images of the pool; lower the ratio or the number of loops"
             )

@@ -134,6 +134,9 @@ class _Method(Part):
     encoder: str | None = Field(None, description="overrides the dataset's text encoder")
     prompt: str | None = Field(None, description="a name of `prompts`, appended to every caption")
     objective: Literal["multiclass"] | OneVsAll = "multiclass"
+    head: Literal["random", "class_mean"] | None = Field(
+        None, description="what finetuning starts the head from; none: the head whose losses its first selection reads"
+    )
     accumulate: bool = Field(False, description="train on the union of all loops' selections instead of the latest")
     training: dict[str, Any] = Field(default_factory=dict, description="overrides of the study's `training` section")
     budget: int = Field(1, ge=1, description="finetuning budget, in multiples of the dataset's batches")

@@ -29,7 +29,7 @@ class Contrast:
     """What one reading does; accuracies are fractions.
 
     spec: as ``vecaf.readings.contrasts`` says it. values: seed → accuracy (recall of the target class by argmax where
-    one class stands against all others). from_base: minus the method that it varies, None for that one itself.
+    one class stands against all others). planned, stale: cells, and those run under another configuration. from_base: minus the method that it varies, None for that one itself.
     from_reference: minus ActiveFT under the same choices. selection: ``metrics.SELECTION`` → mean over seeds.
     shared_with_base: Jaccard index of the ids with those of the base at the same seed and loop, mean over the loops
     after the first and the seeds; between_seeds: of the ids of two seeds, mean over pairs and the same loops.
@@ -38,6 +38,7 @@ class Contrast:
     spec: Mapping[str, Any]
     values: Mapping[int, float]
     planned: int
+    stale: int
     from_base: Difference | None
     from_reference: Difference | None
     selection: Mapping[str, float | None]
@@ -47,6 +48,11 @@ class Contrast:
     @property
     def metric(self) -> str:
         return _metric(self.spec)
+
+    @property
+    def accuracy(self) -> str:
+        """Mean ± standard error in percent, or why there is none."""
+        return percent(self.values.values()) if self.values or not self.stale else "stale"
 
     @property
     def is_base(self) -> bool:
@@ -89,6 +95,7 @@ def _contrast(
         spec=spec,
         values=values,
         planned=len(group),
+        stale=int((group["status"] == "stale").sum()),
         from_base=None if itself else statistics.paired_difference(values, _by_seed(groups[_key(base)], metric)),
         from_reference=None if reference is None else statistics.paired_difference(values, _by_seed(reference, metric)),
         selection={name: _mean(done[name]) for name in SELECTION},

@@ -46,7 +46,7 @@ LOG = (
     ),
     Deviation(("ods.center",), "embeddings as they are, normalised", "as the text says"),
     Deviation(
-        ("ods.first_loop", "top_k_loss.first_loop"),
+        ("ods.first_loop", "top_k_loss.first_loop", "head"),
         "losses of the current model; in loop 1 nothing says which head has them",
         "the random head that is finetuned next, as released: its losses are close to ln C for every sample",
     ),
@@ -81,14 +81,14 @@ LOG = (
         "each loop trains on its latest selection; momentum is carried, since the cosine runs over all loops",
     ),
     Deviation(
-        ("recipe", "recipe.learning_rate", "recipe.head_lr_multiplier"),
+        ("recipe", "recipe.learning_rate", "recipe.head_lr_multiplier", "precision"),
         "SGD 5e-4, momentum 0.9, weight decay 1e-4, batch 256",
         "as the text says where it says; small studies name their own learning rate, chosen on the tuning split",
     ),
-    Deviation(("eval_transform",), "images are resized to 224", "as the text says"),
+    Deviation(("eval_transform", "input_size"), "images are resized to 224", "as the text says"),
     Deviation(("split_rule",), "no split of Caltech-101 is named", "80/20 in every class; usual is 30 a class"),
     Deviation(
-        ("objective.form", "objective.in_finetune"),
+        ("objective.form", "objective.in_finetune", "objective.one_vs_all"),
         "a binary loss of one class against all others",
         "log-sum-exp of the other logits is the softmax's own marginal; their sum, as released, is no probability",
     ),
@@ -113,7 +113,7 @@ def _record(deviation: Deviation, choices: Mapping[str, Any], found: Sequence[Co
     return {
         "reading": deviation.readings[0],
         "paper": deviation.paper,
-        "ours": ", ".join(ours) or "the method's default",
+        "ours": ", ".join(ours) or "not chosen here: no method or dataset of this study asks",
         "why": deviation.why,
         "effect": "; ".join(_effects(deviation, found)) or "not measured by this study",
     }

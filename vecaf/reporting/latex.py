@@ -26,6 +26,7 @@ _COMMANDS = {
     **{"α": r"$\alpha$", "η": r"$\eta$", "λ": r"$\lambda$", "τ": r"$\tau$", "μ": r"$\mu$", "θ": r"$\theta$"},
     **{"—": "---", "–": "--", "“": "``", "”": "''", "‘": "`", "’": "'", "…": r"\dots{}", "⅓": "1/3", "⅔": "2/3"},
 }
+_PAGE = 150  # letters of a footnotesize line
 # Nine columns of "93.57 ± 0.02" fit a page, nine of "not implemented" may not: shrink only what is too wide.
 _SHRINK = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
 _SPECIAL = re.compile("|".join(re.escape(character) for character in _COMMANDS))
@@ -98,7 +99,7 @@ def _headings(layout: Layout) -> Iterator[str]:
 
 
 def _compared(group: Group) -> Iterator[str]:
-    yield rf"\begin{{tabular}}{{{'l' * group.numeric}{'r' * (len(group.header) - group.numeric)}}}"
+    yield rf"\begin{{tabular}}{{{_words(group)}{'r' * (len(group.header) - group.numeric)}}}"
     yield r"\toprule"
     yield _line(escape(title) for title in group.header)
     for _, block in groupby(group.lines, key=lambda line: line[0]):
@@ -106,6 +107,17 @@ def _compared(group: Group) -> Iterator[str]:
         yield from (_line(escape(cell) for cell in line) for line in block)
     yield r"\bottomrule"
     yield r"\end{tabular}%"
+
+
+def _words(group: Group) -> str:
+    """Return the columns of words: as wide as they are, or, where a line would not fit a page, paragraphs."""
+    columns = list(zip(*[line[: group.numeric] for line in (group.header, *group.lines)], strict=True))
+    longest = [max(map(len, column)) for column in columns]
+    if sum(longest) <= _PAGE:
+        return "l" * group.numeric
+    # In proportion to the square root, so that a short column is wide enough for its words.
+    roots = [length**0.5 for length in longest]
+    return "".join(rf"p{{{0.92 * root / sum(roots):.2f}\linewidth}}" for root in roots)
 
 
 def _line(cells: Iterable[str]) -> str:

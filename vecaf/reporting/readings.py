@@ -46,7 +46,7 @@ def _groups(place: tuple, found: Sequence[Contrast]) -> Iterator[Group]:
         lines = tuple(
             (
                 "default" if contrast.is_base else contrast.label,
-                percent(contrast.values.values()),
+                contrast.accuracy,
                 f"{len(contrast.values)} of {contrast.planned}",
                 points(contrasts.against(contrast, without)),
             )
@@ -71,7 +71,7 @@ def _ensemble_line(contrast: Contrast) -> tuple[str, ...]:
     sd = standard_deviation(100 * value for value in contrast.values.values())
     return (
         "default" if contrast.is_base else contrast.label,
-        percent(contrast.values.values()),
+        contrast.accuracy,
         _fixed(sd, 2),
         _fixed(contrast.between_seeds, 2),
         _fixed(contrast.selection["objective_gain"], 1),
@@ -101,7 +101,7 @@ def _line(contrast: Contrast) -> tuple[str, ...]:
     of = contrast.selection
     return (
         name + (" (recall)" if contrast.metric != "top1" else ""),
-        percent(contrast.values.values()),
+        contrast.accuracy,
         f"{len(contrast.values)} of {contrast.planned}",
         points(contrast.from_base),
         points(contrast.from_reference),
@@ -148,7 +148,10 @@ def _record(contrast: Contrast) -> dict[str, Any]:
 
 
 def _fixed(value: float | None, digits: int) -> str:
-    return "—" if value is None else f"{value:.{digits}f}".replace("-", "−")
+    if value is None:
+        return "—"
+    text = f"{value:.{digits}f}"
+    return text.replace("-", "−" if float(text) else "")
 
 
 def _notes(found: Sequence[Contrast], layout: Mapping[str, Any]) -> Iterator[str]:
@@ -183,5 +186,7 @@ def _notes(found: Sequence[Contrast], layout: Mapping[str, Any]) -> Iterator[str
     missing = sum(len(contrast.values) < contrast.planned for contrast in found)
     if missing:
         yield f"{missing} of {len(found)} lines have cells that are not measured."
+    if stale := sum(contrast.stale for contrast in found):
+        yield f"{stale} of their cells were run under another configuration and are left out; run their metrics again."
     yield from layout.get("notes") or ()
     yield f"Digest of the configuration: {layout['config_digest']}."

@@ -72,7 +72,8 @@ def _specification(contrast: Contrast, label: str, reference: str, difference: D
     family = next((key.partition(".")[0] for key in spec["changes"]), "default")
     family = {"recipe": "loop", "encoder": "captioner"}.get(family, family)
     if contrast.is_base:
-        label = "default" if contrast.metric == "top1" else f"objective.one_vs_all = {spec['target']}"
+        one = spec["target"]
+        family, label = ("default", "default") if one is None else ("objective", f"objective.one_vs_all = {one}")
     place = f"{spec['dataset_title']}, {ratio_title(spec['ratio'])}"
     family = family if family in FAMILIES else "other"
     return Specification(label, family, place, contrast.metric, reference, difference)

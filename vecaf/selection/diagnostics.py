@@ -36,13 +36,15 @@ def loss_facts(losses: np.ndarray, rows: np.ndarray) -> dict[str, float | None]:
     """Return how the losses of a selection compare with the pool's.
 
     losses: (N,); rows: (K,). loss_ratio: mean of the selection over mean of the pool. loss_z: their difference in
-    standard deviations of the mean of a random set of K (drawn without replacement); None where that is zero.
+    standard deviations of the mean of a random set of K (drawn without replacement); None where losses do not differ.
     overlap_top_loss: share of the selection among the K largest losses, ties by the lowest row.
     """
     values = np.asarray(losses, dtype=np.float64)
     size, k = len(values), len(rows)
     mean, chosen = float(values.mean()), float(values[rows].mean())
-    spread = float(values.std()) * math.sqrt((size - k) / max(size - 1, 1) / k)
+    # Rounding gives equal losses a standard deviation, too, and any difference a size in terms of it.
+    differ = float(np.ptp(values)) > 1e-9 * float(np.abs(values).max())
+    spread = float(values.std()) * math.sqrt((size - k) / max(size - 1, 1) / k) if differ else 0.0
     return {
         "loss_ratio": chosen / mean if mean else None,
         "loss_z": (chosen - mean) / spread if spread else None,
