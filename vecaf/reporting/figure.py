@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 STYLE = Path(__file__).with_name("figure.mplstyle")
 PAGE = 6.8  # inches: the width of a page's text
 LETTER = 0.06  # inches: an average letter of a legend
-# Okabe & Ito (2008): told apart with any colour vision; orange and sky are alike in grey, so line and marker differ, too.
+# Okabe & Ito (2008): told apart with any colour vision; orange and sky are alike in grey: line and marker tell.
 COLOURS = {
     "black": "#000000",
     "orange": "#E69F00",

@@ -9,7 +9,7 @@ import pandas as pd
 
 from vecaf.reporting import contrasts
 from vecaf.reporting.comparison import Group
-from vecaf.reporting.contrasts import PLACE, Contrast, percent, points
+from vecaf.reporting.contrasts import PLACE, Contrast, points
 from vecaf.reporting.layout import ratio_title, schedule_title
 from vecaf.reporting.listing import Listing
 from vecaf.reporting.statistics import standard_deviation
