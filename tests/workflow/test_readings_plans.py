@@ -48,7 +48,7 @@ def planned(fresh):
 
 def test_every_cell_is_run_once_for_all_three_exhibits(planned, paper):
     evaluated = [file for job in of(planned, "evaluate") for file in job["output"] if file.endswith("metrics.json")]
-    assert len(evaluated) == len(set(evaluated)) == 189
+    assert len(evaluated) == len(set(evaluated)) == 192
     assert set(evaluated) == metrics_of(paper, "readings")
     collected = of(planned, "metrics")
     assert len(collected) == 3
@@ -73,14 +73,14 @@ def test_what_variants_share_is_made_once(planned):
     assert counts["caption"] == counts["embed_text"] == 5 + 2
     # Heads of three seeds: random, class means, and random scored in two forms of one class; random on three more.
     assert counts["head"] == 3 * (4 + 3)
-    assert (counts["finetune_last"], counts["finetune"], counts["select"]) == (189, 2 * 189, 2 * 189)
+    assert (counts["finetune_last"], counts["finetune"], counts["select"]) == (192, 2 * 192, 2 * 192)
 
 
 def test_ids_of_every_selection_are_read_once(planned):
     (job,) = of(planned, "ids")
     made = [file for other in of(planned, "select", "select_first") for file in other["output"]]
     assert not set(job["input"]) ^ {file for file in made if file.endswith("selection.parquet")}
-    assert len(job["input"]) == len(set(job["input"])) == 2 * 189 + 96  # first selections are shared
+    assert len(job["input"]) == len(set(job["input"])) == 2 * 192 + 96  # first selections are shared
     words = shlex.split(job["command"])
     told = list(takewhile(lambda word: not word.startswith("--"), words[words.index("--selections") + 1 :]))
     assert len(told) == len(job["input"])
@@ -101,7 +101,7 @@ def test_layouts_are_told_with_their_contrasts(planned, paper):
     for job in of(planned, "table", "figure"):
         words = shlex.split(job["command"])
         told = json.loads(words[words.index("--params") + 1])
-        assert len(told["contrasts"]) == 63
+        assert len(told["contrasts"]) == 64
         assert told["config_digest"] == paper.digests[told["exhibit"]]
         assert told["choices"]["ods.diversity"] == 0.1
 
@@ -129,7 +129,7 @@ def test_the_study_of_every_reading_on_the_digits(fresh, of_files):
     found = jobs(fresh, "--configfile", *files, "--", *EXHIBITS)
     evaluated = {file for job in of(found, "evaluate") for file in job["output"] if file.endswith("metrics.json")}
     assert evaluated == metrics_of(of_files(*files))
-    assert len(evaluated) == (57 + 2) * 3
+    assert len(evaluated) == (58 + 2) * 3
     assert all(file.startswith("results/readings_digits/") for job in found for file in job["output"])
     # All that the two variants of the dataset share but the pool, whose index names its dataset.
     counts = Counter(job["rule"] for job in found)
