@@ -23,7 +23,9 @@ def main(argv: list[str]) -> str:
     )
     groups = {name: [name] for name in shown if not study.config.exhibits[name].selections_only}
     tables = [name for name in groups if name.startswith("table")]
-    groups |= {"all tables of the paper": tables, "everything": list(groups)}
+    figures = [name for name in groups if name.startswith("figure")]
+    sums = {"all tables of the paper": tables, "all figures of the paper": figures, "everything": list(groups)}
+    groups |= {name: some for name, some in sums.items() if some}
     totals = {name: estimate.total(estimate.jobs(study, some, counts), study, speed) for name, some in groups.items()}
     left_out = [name for name in study.exhibits() if name not in groups]
     return build(totals, study.config.estimate, speed, left_out).to_markdown()
