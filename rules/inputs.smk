@@ -295,9 +295,9 @@ def metrics_of(exhibit):
 
 
 def curves_of(exhibit):
-    """Return the logs of every cell of an exhibit, which its finetuning wrote."""
-    names = ("batches.parquet", "curve.parquet")
-    return [in_cell(f"{CELL}{name}", cell) for cell in study.runnable(exhibit) for name in names]
+    """Return the logs of the cells of an exhibit that are not read from the bundle, which finetuning wrote."""
+    run = [cell for cell in study.runnable(exhibit) if not in_bundle(cell)]
+    return [in_cell(f"{CELL}{name}", cell) for cell in run for name in (bundle.BATCHES, bundle.CURVE)]
 
 
 @cache

@@ -43,13 +43,12 @@ def collect(tmp_path, rows):
     )
 
 
-def test_stale_cells_and_cells_of_a_bundle_are_not_joined(tmp_path):
+def test_stale_cells_are_not_joined(tmp_path):
     rows = []
-    for seed, status, origin in ((0, "measured", "run"), (1, "stale", None), (2, "measured", "published")):
+    for seed, status in ((0, "measured"), (1, "stale")):
         cell = Cell(*list(vars(CELL).values())[:-1], seed)
-        metrics = write_cell(tmp_path / "cells", cell, [0.1, 0.5, 0.7, 0.8])
-        rows.append(table_row(metrics, status=status, origin=origin))
-    assert collect(tmp_path, rows) == "1 of 3 cells joined, 91 rows"
+        rows.append(table_row(write_cell(tmp_path / "cells", cell, [0.1, 0.5, 0.7, 0.8]), status=status))
+    assert collect(tmp_path, rows) == "1 of 2 cells joined, 91 rows"
     joined = artifacts.read_table(tmp_path / "curves.parquet")
     assert set(joined["seed"]) == {0}
     assert joined["macs"].iloc[-1] == 900

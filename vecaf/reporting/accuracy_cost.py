@@ -68,6 +68,7 @@ def build(rows: pd.DataFrame, layout: Mapping[str, Any], curves: pd.DataFrame) -
         if _budgets(ends, layout)
         else "",
         f"Cells: {training.cells_in_words(curves)}.",
+        training.published(rows),
         training.remarks(layout),
         training.left_out(rows),
         *layout["notes"],

@@ -243,6 +243,13 @@ def left_out(rows: pd.DataFrame) -> str:
     return f"Cells left out: {', '.join(said)} ({cells_in_words(absent)})." if said else ""
 
 
+def published(rows: pd.DataFrame) -> str:
+    """Return how many cells are drawn from the published bundle as a sentence, nothing if none is."""
+    measured = rows[rows["status"] == "measured"]
+    count = int((measured["origin"] == "published").sum())
+    return f"From the published bundle: {count} of {len(measured)} cells." if count else ""
+
+
 def remarks(layout: Mapping[str, Any]) -> str:
     """Return the full titles of methods that figures call by a shorter name as a sentence, nothing without any."""
     said = [title for method, title in layout["methods"].items() if title != layout["names"][method]]

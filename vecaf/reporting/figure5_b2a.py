@@ -60,6 +60,7 @@ def build(rows: pd.DataFrame, layout: Mapping[str, Any], curves: pd.DataFrame) -
         _stated(bars),
         _impossible(bars, layout),
         f"Bars: {training.cells_in_words(curves)}.",
+        training.published(rows),
         training.remarks(layout),
         training.left_out(rows),
         *layout["notes"],
