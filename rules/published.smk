@@ -52,4 +52,4 @@ def published_ids(exhibit):
 
 def published_curves(exhibit):
     """Return the bundle's files that curves are joined from; nothing where none is needed."""
-    return [file for name in (bundle.RECORDS, bundle.CURVES, bundle.BATCHES) for file in bundle_of(exhibit, name)]
+    return [file for name in (bundle.CURVES, bundle.BATCHES) for file in bundle_of(exhibit, name)]

@@ -11,25 +11,26 @@ from vecaf.reporting.layout import cell_path
 def main(argv: list[str]) -> str:
     parser = command.parser(__doc__)
     parser.add_argument("--rows", type=Path, required=True, help="tidy metrics: their measured cells are joined")
+    parser.add_argument("--costs", type=Path, required=True, help="what every step of these cells costs")
     parser.add_argument("--cells", type=Path, required=True, help="folder of all cells")
     parser.add_argument(
-        "--published", type=Path, nargs="*", default=[], help="records, curves and batches of the published bundle"
+        "--published", type=Path, nargs="*", default=[], help="curves and batches of the published bundle"
     )
     parser.add_argument("--out", type=Path, required=True, help="output: Parquet, a row for every batch of every cell")
     args = parser.parse_args(argv)
     import pandas as pd
 
-    rows = artifacts.read_table(args.rows)
+    rows, costs = artifacts.read_table(args.rows), artifacts.read_table(args.costs)
+    costs = dict(list(costs.groupby(list(curves.CELL))))
     keys = rows.loc[rows["status"] == "measured", list(curves.CELL)].to_dict("records")
     cells = {f"{cell_path(key)}/seed{key['seed']}": key for key in keys}
-    files = {file.name: file for file in args.published}
-    records = bundle.Records(args.cells, [files[bundle.RECORDS]] if files else [], cells)
-    logs = bundle.Logs(args.cells, files, cells)
+    logs = bundle.Logs(args.cells, {file.name: file for file in args.published}, cells)
     tables = []
     for cell, key in cells.items():
-        stages = records.find(cell).content["provenance"]["stages"]
         try:
-            joined = curves.join(logs.find(cell, bundle.BATCHES), logs.find(cell, bundle.CURVE), stages)
+            joined = curves.join(
+                logs.find(cell, bundle.BATCHES), logs.find(cell, bundle.CURVE), costs[tuple(key.values())]
+            )
         except ArtifactError as error:
             place = args.cells / cell
             raise ArtifactError(f"{place}: {error}; train it again: snakemake -R finetune_last -- {place}") from error

@@ -3,8 +3,8 @@
     python -m tools.publish --root results
     python -m tools.publish --root results 'cifar10/*' 'caltech101/deit_b_dino/vecaf/*'
 
-A clone then makes every table and every figure of curves of these cells from the bundle and runs none of them. A cell that is published again
-replaces what the bundle had of it.
+A clone then makes every table and every figure of training curves of these cells from the bundle and runs none of
+them. A cell that is published again replaces what the bundle had of it.
 """
 
 from __future__ import annotations

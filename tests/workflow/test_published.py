@@ -1,4 +1,4 @@
-"""A clone with the published bundle makes tables and figures of curves and runs no cell; a tiny study, really cloned."""
+"""A clone with the published bundle makes tables and figures of curves and runs no cell; real clones, a tiny study."""
 
 import shutil
 import subprocess
@@ -9,6 +9,7 @@ import pytest
 from planning import Project, copy_project, rules
 
 from vecaf import artifacts
+from vecaf.reporting import costs
 
 DIGITS = {"datasets": {"digits": ["5pct"]}}
 BLOCKS = [
@@ -42,7 +43,9 @@ TINY = {
 CELLS = "results/demo/cells"
 VECAF, UNIFORM = (f"digits/vit_digits/{name}/5pct/2loops/seed0" for name in ("vecaf", "vecaf_uniform"))
 RANDOM = "digits/vit_digits/random/5pct/single/seed0"
-COLLECTING = {"metrics": 6, "ids": 1, "curves": 4, "table": 2, "figure": 4, "claims": 1, "report": 1}
+COLLECTING = {"metrics": 6, "ids": 1, "table": 2, "claims": 1, "report": 1}
+# Models are counted again, which reads no image and needs no weights.
+COLLECTING |= {"profile_flops": 3, "costs": 4, "curves": 4, "figure": 4}
 pytestmark = pytest.mark.slow
 
 
@@ -122,6 +125,14 @@ def test_a_clone_of_the_full_bundle_draws_the_same_curves(study, clone):
         )
         assert len(theirs) == 2 * 5  # two cells of four batches, and where they begin
         pd.testing.assert_frame_equal(ours, theirs)
+        # At the end of its budget a cell has cost what table 4 says of it, with its selections, which are not free.
+        for key, rows in ours.groupby(list(costs.COLUMNS[:5])):
+            told = artifacts.read_table(there.folder / f"results/demo/costs/{name}.parquet")
+            steps = costs.of(told, dict(zip(costs.COLUMNS[:5], key, strict=True)))
+            paid = rows["macs"].iloc[-1] + rows["shared"].iloc[-1]
+            assert paid == pytest.approx(costs.macs(steps, costs.ALL), rel=1e-12)
+            assert (costs.macs(steps, "selection") > 0) == ("vecaf" in key)
+            assert set(rows["uncounted"]) == {""}
         drawn = [(project.folder / f"results/demo/figures/{name}.csv").read_bytes() for project in (there, study)]
         assert drawn[0] == drawn[1]
         said = [(project.folder / f"results/demo/figures/{name}.md").read_text() for project in (there, study)]
@@ -143,7 +154,15 @@ def test_a_cell_that_is_run_again_comes_before_its_published_result(study, clone
     there = clone()
     there.snakemake(overlay=TINY)
     there.snakemake(f"{CELLS}/{RANDOM}/metrics.json", overlay=TINY)
-    again = {"metrics": 5, "curves": 4, "table": 1, "figure": 4, "claims": 1, "report": 1}  # readings shows it not
+    again = {
+        "metrics": 5,
+        "costs": 4,
+        "curves": 4,
+        "table": 1,
+        "figure": 4,
+        "claims": 1,
+        "report": 1,
+    }  # readings shows it not
     assert rules(there.plan(overlay=TINY)) == again
     there.snakemake(overlay=TINY)
     drawn = [(project.folder / "results/demo/figures/figure4.csv").read_bytes() for project in (there, study)]

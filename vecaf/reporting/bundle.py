@@ -58,8 +58,9 @@ class Logs:
     """The curves and batches of cells, with the rule of ``Records``: all from their own files, or all from a bundle."""
 
     def __init__(self, cells: Path, published: Mapping[str, Path], wanted: Collection[str]):
-        """Look below ``cells`` and in the files of a bundle by their names; wanted: the cells that will be asked for."""
-        self._cells, self._published, self._parts = cells, published, {}
+        """Look below ``cells`` and in the files of a bundle by name; wanted: the cells that will be asked for."""
+        self._cells = cells
+        self._parts: dict[tuple[str, str], pd.DataFrame] = {}
         for file in (CURVES, BATCHES) if published else ():
             table = artifacts.read_table(published[file])
             for cell, rows in table[table["cell"].isin(set(wanted))].groupby("cell", sort=False):
