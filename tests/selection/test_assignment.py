@@ -177,7 +177,7 @@ def test_an_optimisation_computes_a_small_part_of_all_products():
 
     dense, sampled = products(iterations)
     once, _ = products(1)
-    assert 2 <= once < 2.02  # the first assignment and the evaluation at the end
+    assert 1 <= once < 1.3  # the first assignment, and what the evaluation at the end asks once more
     assert dense - once < 0.1 * (iterations - 1)
     assert sampled < 0.06 * (iterations + 1)
 

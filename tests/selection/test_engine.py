@@ -128,7 +128,7 @@ def test_assignment_takes_the_lowest_centroid_on_ties():
     z = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     c = torch.tensor([[0.0, 1.0], [1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     for chunk in (None, 1):
-        assert engine.assign(z, c, chunk).tolist() == [1, 0]
+        assert assignment.brute_force(z, c, chunk).tolist() == [1, 0]
 
 
 @pytest.mark.parametrize("name", ["activeft", "ods"])

@@ -47,6 +47,9 @@ class Assignment:
     most similar one for each sample, (N,) int64, the lowest index on ties. It is what ``brute_force`` returns wherever
     the two largest similarities differ by more than their rounding.
 
+    ``multiplied`` counts the pairs of sample and centroid whose similarities products of matrices have made so far
+    (N×K a call, by brute force), ``ranked`` those that were made one by one for lists.
+
     Every sample keeps its nearest centroid, a list of candidates, and two upper bounds: on the similarity of all other
     centroids and on that of all that are not listed. Bounds are kept less ``reach``, the sum of how far the fastest
     centroid moved in each step, so that one number keeps them all up to date.
@@ -56,6 +59,7 @@ class Assignment:
         self.z, self.candidates, self.chunk = z, candidates, chunk
         self.precision, self.error = screening(z.device)
         self.last: torch.Tensor | None = None
+        self.multiplied = self.ranked = 0
 
     def __call__(self, c: torch.Tensor) -> torch.Tensor:
         if self.last is None:
@@ -95,11 +99,13 @@ class Assignment:
             left = self._unsettled(left, c)
             if len(left):
                 self.nearest[left] = brute_force(self.z[left], c, self.chunk)
+                self.multiplied += len(left) * len(c)
                 self.others[left] = torch.inf
 
     def _list(self, rows: torch.Tensor, c: torch.Tensor) -> None:
         """Make the lists of these rows anew, with the bound on what is not listed."""
         found = self.z[rows].to(self.precision) @ c.to(self.precision).T
+        self.multiplied += found.numel()
         values, columns = found.topk(self.lists.shape[1], dim=1, sorted=False)
         self.lists[rows] = columns.int().sort(dim=1).values
         self.outside[rows] = values.amin(dim=1).float() + (self.error - self.reach)
@@ -108,17 +114,10 @@ class Assignment:
         """Take the best of the lists of these rows; returns the rows for which one that is not listed may be better."""
         columns, outside = self.lists[rows], self.outside[rows]
         values = similarities(self.z, c, rows, columns)
+        self.ranked += values.numel()
         place = values.argmax(dim=1, keepdim=True)  # the first of equals, and lists are in the order of centroids
         best = values.gather(1, place)[:, 0]
         self.nearest[rows] = columns.gather(1, place)[:, 0].long()
         second = values.scatter_(1, place, -torch.inf).amax(dim=1)
         self.others[rows] = torch.maximum((second - self.reach).float(), outside)
         return rows[best <= outside + (self.reach + SLACK)]
-
-
-def assign(z: torch.Tensor, c: torch.Tensor, chunk: int | None = None) -> torch.Tensor:
-    """Return the index of the most similar centroid of each sample, (N,) int64, the lowest index on ties.
-
-    z: (N, d) samples, c: (K, d) centroids, both of unit length.
-    """
-    return Assignment(z, chunk=chunk)(c)

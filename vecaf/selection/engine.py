@@ -6,17 +6,19 @@ whole.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
 from vecaf.seeds import derive, keyed_uniform
-from vecaf.selection.assignment import SLACK, Assignment, assign, screening
+from vecaf.selection.assignment import SLACK, Assignment, screening
 from vecaf.selection.base import Inputs, random_ids
 from vecaf.selection.objectives import Objective, rows_of, similarities
 
 RANDOM_SETS = 5  # beside the objective of the selected images
+CANDIDATES = 32  # samples listed for each centroid at the end
 
 
 def on_sphere(embeddings: np.ndarray, device: torch.device | str = "cpu", *, center: bool = False) -> torch.Tensor:
@@ -59,11 +61,16 @@ class Pool:
 
 @dataclass
 class Optimised:
-    """Centroids after optimisation. centroids: (K, d) unit. values: objective per iteration, before its step."""
+    """Centroids after optimisation. centroids: (K, d) unit. values: objective per iteration, before its step.
+
+    multiplied, ranked: pairs of sample and centroid whose similarities were made, see ``Assignment``.
+    """
 
     centroids: torch.Tensor
     values: list[float] = field(default_factory=list)
     last: float = 0.0
+    multiplied: int = 0
+    ranked: int = 0
 
     @property
     def iterations(self) -> int:
@@ -120,16 +127,17 @@ def optimise(
     found = Optimised(theta)
     nearest = Assignment(z, chunk=chunk)
     for step in range(iterations):
-        part, part_weights = z, weights
-        sampled = rows is not None and rows < len(z)
-        if sampled:
+        part, part_weights = nearest, weights
+        if rows is not None and rows < len(z):
             draws = keyed_uniform(derive(seed, "rows", step), ids)
             chosen = torch.from_numpy(np.sort(np.argpartition(draws, rows)[:rows])).to(z.device)
-            part, part_weights = z[chosen], weights[chosen]
-            part_weights = part_weights * rescale
+            part, part_weights = Assignment(z[chosen], chunk=chunk), weights[chosen] * rescale
         length = theta.norm(dim=1, keepdim=True).clamp_min(1e-12)  # an embedding of zero has no direction
         c = theta / length
-        value, gradient = objective(c, part, assign(part, c, chunk) if sampled else nearest(c), part_weights)
+        value, gradient = objective(c, part.z, part(c), part_weights)
+        if part is not nearest:
+            found.multiplied += part.multiplied
+            found.ranked += part.ranked
         # The derivative of a direction: what points along the centroid changes only its length.
         gradient.addcmul_((gradient * c).sum(dim=1, keepdim=True), c, value=-1).div_(length)
         found.values.append(value.item())
@@ -139,18 +147,18 @@ def optimise(
                 break
         adam.step(gradient)
     found.centroids = torch.nn.functional.normalize(theta, dim=1)
-    found.last = evaluate(z, weights, found.centroids, objective, chunk)
+    found.last = evaluate(nearest, weights, found.centroids, objective)
+    found.multiplied += nearest.multiplied
+    found.ranked += nearest.ranked
     return found
 
 
-def evaluate(
-    z: torch.Tensor, weights: torch.Tensor, c: torch.Tensor, objective: Objective, chunk: int | None = None
-) -> float:
-    """Return the objective at unit centroids c."""
-    return objective(c, z, assign(z, c, chunk), weights)[0].item()
+def evaluate(nearest: Assignment, weights: torch.Tensor, c: torch.Tensor, objective: Objective) -> float:
+    """Return the objective of the samples of an assignment at unit centroids c."""
+    return objective(c, nearest.z, nearest(c), weights)[0].item()
 
 
-def nearest_unique(z: torch.Tensor, c: torch.Tensor, candidates: int = 32) -> np.ndarray:
+def nearest_unique(z: torch.Tensor, c: torch.Tensor, candidates: int = CANDIDATES) -> np.ndarray:
     """Return for each centroid, in their order, the most similar sample that none before it took; (K,) int64 rows.
 
     The lowest row wins ties. Every centroid has a short list of candidates; only when all of them are taken, or one
@@ -196,23 +204,38 @@ def _candidates(z: torch.Tensor, c: torch.Tensor, length: int) -> tuple[torch.Te
 
 
 def objective_log(
-    pool: Pool, weights: torch.Tensor, objective: Objective, found: Optimised, chosen: np.ndarray, seed: int
+    pool: Pool,
+    weights: torch.Tensor,
+    objective: Objective,
+    members: Sequence[Optimised],
+    base: int,
+    chosen: np.ndarray,
+    seed: int,
+    centroids: torch.Tensor | None = None,
 ) -> dict[str, float]:
     """Return the objective before and after, with the chosen samples as centroids, and with random sets beside them.
 
-    A falling objective proves nothing about the ids; the last two do.
+    A falling objective proves nothing about the ids; the last two do. base: which member the first two are of.
+    centroids: what the members became, if that is none of them.
     """
+    nearest = Assignment(pool.z)
 
     def at(rows):
-        return evaluate(pool.z, weights, pool.z[rows], objective)
+        return evaluate(nearest, weights, pool.z[rows], objective)
 
     random = [
         at(pool.rows(random_ids(derive(seed, "snapshot", draw), pool.ids, len(chosen)))) for draw in range(RANDOM_SETS)
     ]
-    return {
-        "objective_before": found.values[0],
-        "objective_after": found.last,
+    log = {
+        "objective_before": members[base].values[0],
+        "objective_after": members[base].last,
         "objective_of_selected": at(chosen),
         "objective_of_random_mean": float(np.mean(random)),
         "objective_of_random_sd": float(np.std(random, ddof=1)),
+    }
+    if centroids is not None:
+        log["objective_of_centroids"] = evaluate(nearest, weights, centroids, objective)
+    return log | {
+        "pairs_multiplied": nearest.multiplied + sum(member.multiplied for member in members),
+        "pairs_ranked": nearest.ranked + sum(member.ranked for member in members),
     }
