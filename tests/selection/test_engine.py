@@ -137,6 +137,7 @@ def test_chunk_sizes_give_identical_ids(name, rows, monkeypatch):
     inputs = make_inputs(size=1100)
     whole = selection.choose(quick(name, iterations=40), inputs, 50, SEEDS)[0]
     monkeypatch.setattr(objectives, "CHUNK_NUMBERS", rows * 50)
+    monkeypatch.setattr(objectives, "CHUNK_ROWS", 16)
     np.testing.assert_array_equal(selection.choose(quick(name, iterations=40), inputs, 50, SEEDS)[0], whole)
 
 
@@ -174,6 +175,7 @@ def test_no_array_of_pool_times_selection_exists(name, params, monkeypatch):
     """N×K floats would be 38 MB, K×K 10 MB; N×d, lists of candidates, and what K×d and a chunk need stay far below."""
     size, k, width = 6000, 1600, 8
     monkeypatch.setattr(objectives, "CHUNK_NUMBERS", 1 << 17)
+    monkeypatch.setattr(objectives, "CHUNK_ROWS", 16)
     inputs = make_inputs(size=size, width=width)
     with Memory() as memory:
         selection.choose(quick(name, iterations=2, **params), inputs, k, SEEDS)

@@ -142,6 +142,7 @@ def test_chunks_change_nothing(z, c, weights, monkeypatch, numbers):
     whole = objectives.contrastive(TAU, 1.0)(c, z, assignment.brute_force(z, c), weights)
     both = objectives.repulsion(c, TAU, include_self=False, both_sides=True)
     monkeypatch.setattr(objectives, "CHUNK_NUMBERS", numbers)
+    monkeypatch.setattr(objectives, "CHUNK_ROWS", 1)
     parts = objectives.contrastive(TAU, 1.0)(c, z, assignment.brute_force(z, c), weights)
     for found, wanted in zip(parts, whole, strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-14)

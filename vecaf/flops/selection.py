@@ -66,13 +66,13 @@ def _ranks(sizes: Sizes, params: Mapping[str, Any], log: Mapping[str, Any]) -> d
 def _centroids(sizes: Sizes, rows: int, repulsion: int) -> dict[str, int]:
     """One evaluation of an objective of K centroids, with its gradient, on some rows.
 
-    assignment: ⟨e_i, θ_k⟩ of all pairs; lazy assignment makes fewer, and the log says how many. similarity and pull: of each sample with its own centroid, and back; repulsion:
-    so many products of K × K × d.
+    assignment: ⟨e_i, θ_k⟩ of all pairs; lazy assignment makes fewer, and the log says how many. similarity and pull:
+    of each sample with its own centroid, and back. repulsion: so many pairs of centroids.
     """
     k, d = sizes.chosen, sizes.width
     return {
         "assignment": rows * k * d,
-        "repulsion": repulsion * k * k * d,
+        "repulsion": repulsion * d,
         "similarity": rows * d,
         "pull": rows * d,
     }
@@ -111,15 +111,17 @@ def _activeft(sizes: Sizes, params: Mapping[str, Any], log: Mapping[str, Any]) -
 
 
 def _repulsion(objective: str, k: int) -> int:
-    """Return how many products of K × K × d an evaluation has: value and gradient, by rows.
+    """Return how many pairs of centroids an evaluation multiplies, for its value and for its gradient.
 
-    Two terms have a gradient by both sides, which makes the products of a block twice where there is more than one.
+    Where the gradient is by both sides, value and sums are made of blocks on the diagonal and above, and once more
+    where there is more than one.
     """
-    from vecaf.selection.objectives import rows_of
+    from vecaf.selection.objectives import squares
 
     if objective == "released":
-        return 2
-    return 0 if k == 1 else 2 if len(list(rows_of(k, k))) == 1 else 3
+        return 2 * k * k
+    sizes = [(rows.stop - rows.start) * (columns.stop - columns.start) for rows, columns in squares(k)]
+    return 0 if k == 1 else k * k + sum(sizes) * (2 if len(sizes) > 1 else 1)
 
 
 def _optimised(

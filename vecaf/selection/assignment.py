@@ -35,7 +35,7 @@ def screening(device: torch.device) -> tuple[torch.dtype, float]:
 def brute_force(z: torch.Tensor, c: torch.Tensor, chunk: int | None = None) -> torch.Tensor:
     """Return the index of the most similar centroid of each sample by all N×K products, (N,) int64."""
     nearest = torch.empty(len(z), dtype=torch.int64, device=z.device)
-    for rows in rows_of(len(z), len(c), chunk):
+    for rows in rows_of(len(z), len(c), chunk, z.device):
         nearest[rows] = (z[rows] @ c.T).argmax(dim=1)
     return nearest
 
@@ -91,24 +91,31 @@ class Assignment:
 
     def _settle(self, rows: torch.Tensor, c: torch.Tensor) -> None:
         """Find the nearest centroid of these rows in their lists, else in new lists, else among all."""
-        for part in rows_of(len(rows), max(self.z.shape[1], len(c)), self.chunk):
-            left = self._unsettled(rows[part], c)
-            if not len(left):
-                continue
-            self._list(left, c)
-            left = self._unsettled(left, c)
-            if len(left):
-                self.nearest[left] = brute_force(self.z[left], c, self.chunk)
-                self.multiplied += len(left) * len(c)
-                self.others[left] = torch.inf
+        left = self._rank(rows, c)
+        low, widest = c.to(self.precision), max(c.shape)
+        for part in rows_of(len(left), widest, self.chunk, self.z.device):
+            self._list(left[part], low)
+        left = self._rank(left, c)
+        for part in rows_of(len(left), widest, self.chunk, self.z.device):
+            self.nearest[left[part]] = brute_force(self.z[left[part]], c, self.chunk)
+        self.multiplied += len(left) * len(c)
+        self.others[left] = torch.inf
 
-    def _list(self, rows: torch.Tensor, c: torch.Tensor) -> None:
-        """Make the lists of these rows anew, with the bound on what is not listed."""
-        found = self.z[rows].to(self.precision) @ c.to(self.precision).T
-        self.multiplied += found.numel()
+    def _list(self, rows: torch.Tensor, low: torch.Tensor) -> None:
+        """Make the lists of these rows anew, with the bound on what is not listed; low: centroids to screen with."""
+        # Of a power of two of rows, since a kernel is compiled for each number of them.
+        samples = low.new_zeros(1 << (len(rows) - 1).bit_length(), low.shape[1])
+        samples[: len(rows)] = self.z[rows]
+        found = (samples @ low.T)[: len(rows)]
+        self.multiplied += len(samples) * len(low)
         values, columns = found.topk(self.lists.shape[1], dim=1, sorted=False)
         self.lists[rows] = columns.int().sort(dim=1).values
         self.outside[rows] = values.amin(dim=1).float() + (self.error - self.reach)
+
+    def _rank(self, rows: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+        """Do what ``_unsettled`` does, by chunks."""
+        parts = rows_of(len(rows), self.lists.shape[1], self.chunk, self.z.device)
+        return torch.cat([rows[:0], *(self._unsettled(rows[part], c) for part in parts)])
 
     def _unsettled(self, rows: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
         """Take the best of the lists of these rows; returns the rows for which one that is not listed may be better."""

@@ -29,12 +29,12 @@ def on_sphere(embeddings: np.ndarray, device: torch.device | str = "cpu", *, cen
     size, width = embeddings.shape
     z = torch.empty(size, width, dtype=torch.float32, device=device)
     total = torch.zeros(width, dtype=torch.float64, device=device)
-    for rows in rows_of(size, width):
+    for rows in rows_of(size, width, device=z.device):
         z[rows] = torch.tensor(np.asarray(embeddings[rows], dtype=np.float32)).to(device)
         total += z[rows].sum(dim=0, dtype=torch.float64)
     if center:
         z -= (total / size).float()
-    for rows in rows_of(size, width):
+    for rows in rows_of(size, width, device=z.device):
         z[rows] = torch.nn.functional.normalize(z[rows], dim=1)
     return z
 
@@ -192,7 +192,7 @@ def _candidates(z: torch.Tensor, c: torch.Tensor, length: int) -> tuple[torch.Te
     low = c.to(precision)
     values = torch.full((len(c), length), -torch.inf, dtype=precision, device=z.device)
     rows = torch.zeros((len(c), length), dtype=torch.int32, device=z.device)
-    for part in rows_of(len(z), max(c.shape)):
+    for part in rows_of(len(z), max(c.shape), device=z.device):
         found = low @ z[part].to(precision).T
         better = (found.amax(dim=1) > values.amin(dim=1)).nonzero()[:, 0]
         top = found[better].topk(min(length, found.shape[1]), dim=1, sorted=False)

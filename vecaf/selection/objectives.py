@@ -12,16 +12,23 @@ from collections.abc import Callable
 
 import torch
 
-CHUNK_NUMBERS = 1 << 24  # floats in the largest temporary, 64 MB
+# Floats in the largest temporary, 4 MB: what fits the cache of a core is also the fastest.
+CHUNK_NUMBERS = 1 << 20
+CHUNK_ROWS = 256  # but never fewer rows: products of fewer read the other factor too often
+GPU_CHUNKS = 64  # times as large: a GPU needs them to be busy, and has the memory
 
 # An objective takes unit centroids (K, d), samples (N, d), their nearest centroids (N,) and their weights (N,), and
 # returns its value and its derivative by the unit centroids (K, d).
 Objective = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 
-def rows_of(size: int, width: int, chunk: int | None = None):
-    """Yield slices of rows such that a slice times width stays below the largest temporary."""
-    step = chunk or max(1, CHUNK_NUMBERS // max(1, width))
+def rows_of(size: int, width: int, chunk: int | None = None, device: torch.device | None = None):
+    """Yield slices of rows such that a slice times width stays about the largest temporary.
+
+    All but the last have the same power of two of rows: libraries compile and keep a kernel for each shape.
+    """
+    numbers = CHUNK_NUMBERS * (GPU_CHUNKS if device is not None and device.type == "cuda" else 1)
+    step = chunk or max(CHUNK_ROWS, 1 << max(1, numbers // max(1, width)).bit_length() - 1)
     for start in range(0, size, step):
         yield slice(start, min(start + step, size))
 
@@ -51,7 +58,7 @@ def gathered_similarities(z: torch.Tensor, c: torch.Tensor, rows: torch.Tensor, 
     """Return the same from copies of the vectors, in chunks: where memory is fast, as on a GPU."""
     count, length = columns.shape
     out = torch.empty(count, length, dtype=z.dtype, device=z.device)
-    for part in rows_of(count, length * z.shape[1]):
+    for part in rows_of(count, length * z.shape[1], device=z.device):
         out[part] = (z[rows[part], None] * c[columns[part].long()]).sum(dim=2)
     return out
 
@@ -74,31 +81,45 @@ def repulsion(
     """Return R_k = log Σ_j exp(⟨c_k, c_j⟩/τ), (K,), and its derivative by the centroids, (K, d).
 
     include_self: whether the sum holds j = k. both_sides: the derivative of Σ_k R_k by every centroid; else that of
-    R_k by c_k alone, every other factor held fixed (the released codes detach one side). K×K in chunks of rows.
+    R_k by c_k alone, every other factor held fixed (the released codes detach one side). K×K in chunks.
     """
     k = len(c)
-    log_sums = torch.empty(k, dtype=c.dtype, device=c.device)
-    gradient = torch.empty_like(c)
 
-    def scaled(rows):
-        pairs = (c[rows] @ c.T).div_(temperature)
-        if not include_self:
-            pairs[torch.arange(len(pairs)), torch.arange(rows.start, rows.stop)] = -torch.inf
+    def scaled(rows, columns):
+        pairs = (c[rows] @ c[columns].T).div_(temperature)
+        if not include_self and rows.start >= columns.start:
+            pairs.diagonal(rows.start - columns.start).fill_(-torch.inf)
         return pairs
 
-    blocks = list(rows_of(k, k))
-    for rows in blocks:
-        pairs = scaled(rows)
-        log_sums[rows] = torch.logsumexp(pairs, dim=1)
-        if not both_sides:
+    if not both_sides:
+        log_sums, gradient = torch.empty(k, dtype=c.dtype, device=c.device), torch.empty_like(c)
+        for rows in rows_of(k, k, device=c.device):
+            pairs = scaled(rows, slice(0, k))
+            log_sums[rows] = torch.logsumexp(pairs, dim=1)
             gradient[rows] = pairs.sub_(log_sums[rows, None]).exp_() @ c
-    if both_sides:
-        # Row k of the derivative needs the sums of all rows: the products are symmetric, so one pass serves both sides.
-        for rows in blocks:
-            pairs = pairs if len(blocks) == 1 else scaled(rows)
-            shares = (pairs - log_sums).exp_().add_(pairs.sub_(log_sums[rows, None]).exp_())
-            gradient[rows] = shares @ c
+        return log_sums, gradient.div_(temperature)
+
+    # A row of the derivative needs the sums of all rows. Products are symmetric: a block above the diagonal serves two.
+    log_sums, gradient = torch.full((k,), -torch.inf, dtype=c.dtype, device=c.device), torch.zeros_like(c)
+    blocks = squares(k, c.device)
+    for rows, columns in blocks:
+        pairs = scaled(rows, columns)
+        log_sums[rows] = torch.logaddexp(log_sums[rows], torch.logsumexp(pairs, dim=1))
+        if rows != columns:
+            log_sums[columns] = torch.logaddexp(log_sums[columns], torch.logsumexp(pairs, dim=0))
+    for rows, columns in blocks:
+        pairs = pairs if len(blocks) == 1 else scaled(rows, columns)
+        shares = (pairs - log_sums[columns]).exp_().add_(pairs.sub_(log_sums[rows, None]).exp_())
+        gradient[rows] += shares @ c[columns]
+        if rows != columns:
+            gradient[columns] += shares.T @ c[rows]
     return log_sums, gradient.div_(temperature)
+
+
+def squares(k: int, device: torch.device | None = None) -> list[tuple[slice, slice]]:
+    """Return (rows, columns) of the blocks of a K×K matrix on its diagonal and above."""
+    sides = list(rows_of(k, math.isqrt(CHUNK_NUMBERS), device=device))
+    return [(rows, columns) for number, rows in enumerate(sides) for columns in sides[number:]]
 
 
 def separate_terms(temperature: float, diversity: float) -> Objective:
