@@ -155,9 +155,9 @@ def measure_ods(z, initial, args, folder: Path, ensemble: int) -> dict:
     losses = np.random.default_rng(2).lognormal(size=size).astype(np.float32)
     inputs = selection.Inputs(np.arange(size), np.zeros(size, np.int64), z.numpy(), losses, loop=2, device="cpu")
     params = {"ensemble": ensemble, "iterations": args.members_iterations, "until_convergence": False}
-    start = time.perf_counter()
+    start, processor = time.perf_counter(), time.process_time()
     selection.choose(selection.build("ods", params), inputs, len(initial), {"random_set": 1, "centroids": 2})
-    return {"total": time.perf_counter() - start}
+    return {"total": time.perf_counter() - start, "processor": time.process_time() - processor}
 
 
 MEASURED = {
@@ -251,7 +251,11 @@ def imagenet_parts(z, k: int) -> list[float]:
     nearest = lazy(c)
     own = processor_seconds(objectives.similarity, z, c, nearest)
     own += processor_seconds(objectives.pull, z, nearest, weights, k)
-    parts = [processor_seconds(lazy._list, everyone, c), processor_seconds(lazy._unsettled, everyone, c), own]
+    parts = [
+        processor_seconds(lazy._list, everyone, c.to(lazy.precision)),
+        processor_seconds(lazy._unsettled, everyone, c),
+        own,
+    ]
     parts.append(processor_seconds(engine._candidates, z, c, 32))
     return [IMAGENET / len(z) * part for part in parts]
 
@@ -336,8 +340,8 @@ def report(engine: dict, released: dict, member: dict, ensemble: dict, args) -> 
     same = len(set(released["chosen"]) & set(engine["chosen"]))
     from_what = "two whole runs" if args.whole else "the same centroids at the end"
     print(f"\nids in common, from {from_what}: {same:,} of {len(engine['chosen']):,}")
-    runs = [f"{run['total']:.1f} s and {run['growth']:,.0f} MB" for run in (ensemble, member)]
-    ratios = [f"{ensemble[key] / member[key]:.2f}" for key in ("total", "growth")]
+    runs = [f"{run['processor']:.1f} processor s and {run['growth']:,.0f} MB" for run in (ensemble, member)]
+    ratios = [f"{ensemble[key] / member[key]:.2f}" for key in ("processor", "growth")]
     print(f"ODS, {args.members_iterations} iterations of each member, with its log: {MEMBERS} members {runs[0]},")
     print(f"one {runs[1]}: {ratios[0]} times the seconds, {ratios[1]} times the memory")
     whole = [run["total"] + run["choice"] for run in (released, engine)]
