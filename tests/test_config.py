@@ -191,7 +191,7 @@ def test_the_paper_and_the_demo_agree_with_the_schema_for_editors(paper_raw, dem
 def test_the_study_in_the_docs_is_a_valid_one(paper_raw):
     block = (ROOT / "docs/own-study.md").read_text().split("```yaml")[1].split("```")[0]
     study = Study(config.load(merge(paper_raw, yaml.safe_load(block))))
-    assert len(study.runnable("table1")) == 18
+    assert len(study.cells("table1")) == 18
 
 
 def test_parsing_imports_nothing_heavy():
