@@ -91,8 +91,8 @@ def _caption(shown: pd.DataFrame, found: Sequence[prompts.Chosen], layout: Mappi
     against = f"Against the set without the prompt, mean of {seeds} seed{'s' * (seeds > 1)}: {'; '.join(said)}"
     return figure.caption(
         f"{layout['title']}: selections of loop 1 on {told['title']} at {ratio_title(first.place[1])} (K = {first.k}), "
-        f"from the pretrained backbone alone; {each} images of each, drawn at random (seed {shown['seed'].iloc[0]}), with "
-        f"their captions ({told['captioner']}).",
+        f"from the pretrained backbone alone; {each} images of each, drawn at random (seed {shown['seed'].iloc[0]}), "
+        f"with their captions ({told['captioner']}).",
         "A dashed frame: the method selects the image without its prompt, too.",
         against if said else "",
         *layout["notes"],
@@ -106,8 +106,8 @@ def _caption(shown: pd.DataFrame, found: Sequence[prompts.Chosen], layout: Mappi
 def _draw(shown: pd.DataFrame, found: Sequence[prompts.Chosen], layout: Mapping[str, Any]):
     methods = list(dict.fromkeys(shown["method"]))
     wide = int(shown.groupby("method").size().max())
-    canvas, axes = figure.canvas(figure.PAGE, 1.4 * len(methods), nrows=len(methods), ncols=wide, squeeze=False)
-    canvas.get_layout_engine().set(h_pad=0.13)
+    canvas, axes = figure.canvas(figure.PAGE, 1.45 * len(methods), nrows=len(methods), ncols=wide, squeeze=False)
+    canvas.get_layout_engine().set(h_pad=0.12)
     for panels, method in zip(axes, methods, strict=True):
         rows = shown[shown["method"] == method]
         for panel in panels:
@@ -121,8 +121,9 @@ def _draw(shown: pd.DataFrame, found: Sequence[prompts.Chosen], layout: Mapping[
             panel.set_xlabel("\n".join(words), fontsize=4.6, labelpad=2)
             if row.also_without:
                 panel.spines[:].set(visible=True, linestyle=(0, (3, 2)), linewidth=1.4, color=figure.COLOURS["blue"])
-        title = panels[0].set_title(_title(method, found, layout), loc="left", fontsize=8)
-        title.set_in_layout(False)  # it runs over all panels of its row
+        # A title would count as its first panel's and widen it; this one runs over all panels of the row.
+        above = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "bottom", "fontsize": 8}
+        panels[0].annotate(_title(method, found, layout), (0, 1), (0, 4), **above).set_in_layout(False)
     return canvas
 
 
@@ -130,7 +131,9 @@ def _title(method: str, found: Sequence[prompts.Chosen], layout: Mapping[str, An
     told = layout["methods"][method]
     first = next(one for one in found if one.method == method)
     prompt = f" — “{told['text']}”" if told["text"] else ""
-    jaccard = f", {first.jaccard:.0%} shared with the set without it (Jaccard)" if first.jaccard is not None else ""
+    jaccard = (
+        f", {100 * first.jaccard:.0f} % shared with the set without it (Jaccard)" if first.jaccard is not None else ""
+    )
     return f"{told['title']}{prompt}{jaccard}"
 
 
