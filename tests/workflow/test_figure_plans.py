@@ -40,7 +40,7 @@ def test_all_figures_are_the_papers(fresh, demo):
     """Of the study's own figures none is among them: their cells cost as much again and are asked for by name."""
     jobs = fresh.plan("all_figures", overlay={"shows": demo.exhibits()})
     drawn = {job["exhibit"] for job in jobs if job["rule"] == "figure"}
-    assert drawn == {"figure1b", "figure4", "figure5_b2a", "figure6"}
+    assert drawn == {"figure1b", "figure3", "figure4", "figure5_b2a", "figure6"}
 
 
 def test_what_a_cell_costs_holds_the_scoring_behind_its_first_selection(fresh):
