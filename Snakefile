@@ -17,6 +17,7 @@ include: "rules/common.smk"
 include: "rules/published.smk"
 include: "rules/inputs.smk"
 include: "rules/checks.smk"
+include: "rules/origins.smk"
 include: "rules/data.smk"
 include: "rules/text.smk"
 include: "rules/pretrained.smk"
@@ -43,6 +44,7 @@ rule all:
         made("table"),
         made("figure"),
         rules.claims.output if study.config.claims.statements else [],
+        rules.report.output,
 
 
 onstart:

@@ -13,7 +13,7 @@ REPORTED = {
 }
 
 
-ENDINGS = {"table": ("csv", "md", "tex"), "figure": ("png", "pdf", "csv", "md")}
+ENDINGS = {"table": ("csv", "md", "tex", "html"), "figure": ("png", "pdf", "csv", "md")}
 
 
 def made(kind, of_the_paper=False):

@@ -12,7 +12,7 @@ from vecaf import artifacts, config as vecaf_config
 from vecaf.code_digest import code_digest, step_version
 from vecaf.errors import ConfigError
 from vecaf.grid import Cell
-from vecaf.study import Study
+from vecaf.study import CORRUPTING, Study
 
 try:
     study = Study(vecaf_config.load(config))

@@ -309,10 +309,6 @@ def selected_in(exhibit):
     return [f"{folder}selection.parquet" for folder in sorted(folders)]
 
 
-# Exhibits whose cells are judged on corrupted images, too.
-CORRUPTING = ("table3",)
-
-
 def domains_of(exhibit):
     return study.config.ood.corruptions if exhibit in CORRUPTING else []
 

@@ -1,4 +1,4 @@
-"""Write the table of one exhibit as CSV, Markdown and LaTeX."""
+"""Write the table of one exhibit as CSV, Markdown, LaTeX and a part of the report."""
 
 import importlib
 from pathlib import Path
@@ -13,7 +13,7 @@ def main(argv: list[str]) -> str:
     parser.add_argument("--ids", type=Path, help="ids that the exhibit's cells selected")
     parser.add_argument("--costs", type=Path, help="seconds and multiply-accumulates of the exhibit's cells")
     parser.add_argument("--profiles", type=Path, nargs="+", help="counts of the models behind them")
-    for name in ("csv", "md", "tex"):
+    for name in ("csv", "md", "tex", "html"):
         parser.add_argument(f"--{name}", type=Path, required=True, help="output")
     args = parser.parse_args(argv)
 
@@ -28,6 +28,7 @@ def main(argv: list[str]) -> str:
     artifacts.write_text(args.csv, table.to_csv_text())
     artifacts.write_text(args.md, table.to_markdown())
     artifacts.write_text(args.tex, table.to_latex())
+    artifacts.write_text(args.html, table.to_html())
     return f"{args.params['exhibit']}: {table.summary()}"
 
 

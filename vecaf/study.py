@@ -18,6 +18,7 @@ from vecaf.ratio import ratio_of
 from vecaf.training import recipes
 
 WHOLE_POOL = "100pct"
+CORRUPTING = ("table3",)  # exhibits whose cells are judged on corrupted images, too
 JPEG_QUALITY = 85  # of ImageNet-C
 
 

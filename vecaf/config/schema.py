@@ -223,6 +223,31 @@ class Keep(Part):
     intermediates: bool = Field(False, description="weights and scores between loops")
 
 
+class Rates(Part):
+    """Multiply-accumulates a second of each step."""
+
+    caption: float = Field(5e12, gt=0)
+    embed_text: float = Field(5e13, gt=0)
+    score: float = Field(5e13, gt=0)
+    augment: float = Field(1e12, gt=0)
+    select: float = Field(5e12, gt=0)
+    finetune: float = Field(5e13, gt=0)
+    evaluate: float = Field(5e13, gt=0)
+
+
+class Estimate(Part):
+    """What `snakemake estimate` assumes as long as no finished cell of the study says better."""
+
+    device: str = Field("one A100", description="what the rates are of; in words")
+    macs_per_second: Rates = Field(default_factory=Rates)
+    images_per_second: float = Field(100, gt=0, description="read, decoded and transformed by one CPU thread")
+    start_seconds: float = Field(20, ge=0, description="that every job takes before its work begins")
+    parallel: int = Field(16, ge=1, description="cells that run at once: their passing files make the peak of the disk")
+    pool_sizes: dict[Name, Annotated[int, Field(ge=1)]] = Field(
+        default_factory=dict, description="about how large a pool is whose size the configuration does not state"
+    )
+
+
 class Config(Part):
     """The whole study."""
 
@@ -233,6 +258,7 @@ class Config(Part):
     keep: Keep = Field(default_factory=Keep)
     training: Training = Field(default_factory=Training)
     ood: OutOfDistribution = Field(default_factory=OutOfDistribution)
+    estimate: Estimate = Field(default_factory=Estimate)
     prompts: dict[Name, str] = Field(default_factory=dict)
     stylers: dict[Name, StylerOptions] = Field(default_factory=dict)
     datasets: dict[Name, Dataset]
