@@ -53,9 +53,14 @@ rule flops:
 rule estimate:
     input:
         profiles=profiles_of(),
+    log:
+        f"{LOGS}estimate.log",
     localrule: True
+    conda:
+        ENVIRONMENT
     params:
         settings=settings(config),
         folder=f"{root}/cells",
     shell:
         "python -m scripts.estimate --profiles {input.profiles} --cells {params.folder} --params {params.settings:q}"
+        " 2> {log}"

@@ -198,6 +198,8 @@ onload = () => {
   const view = document.querySelector("iframe"), page = view.contentDocument;
   const column = () => [...page.querySelectorAll("table.measured tbody tr")].map(row => row.cells[2].dataset.order);
   const told = {width: page.documentElement.scrollWidth, tables: page.querySelectorAll("table").length};
+  const first = [...page.querySelectorAll("tbody td:first-child")];
+  told.narrowest = Math.min(...first.map(cell => cell.clientWidth));
   const head = page.querySelector("table.measured thead tr:last-child th:nth-child(3)");
   head.click(); told.falling = column();
   head.click(); told.rising = column();
@@ -223,6 +225,7 @@ def test_a_browser_shows_it_at_the_width_of_a_phone_and_complains_of_nothing(pag
     assert told["width"] <= PHONE
     assert told["dialog_width"] <= PHONE
     assert told["button"]
+    assert told["narrowest"] > 80  # no word is set letter under letter
     assert told["tables"] >= 5
     assert told["falling"] == sorted(told["falling"], key=float, reverse=True) == told["rising"][::-1]
     assert told["dialog"].startswith("snakemake results/demo/cells/digits/vit_digits/")

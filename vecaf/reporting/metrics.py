@@ -151,8 +151,8 @@ def cell_metrics(cell: Mapping[str, Any], metrics: Mapping[str, Any], cost: Mapp
 def check_metrics(metrics: Mapping[str, Any], file: str | Path) -> None:
     """Refuse a metrics.json that lacks or contradicts something.
 
-    file: named in the message. Raises ArtifactError listing every problem with the path of its field; of a file that was
-    written under another schema only that.
+    file: named in the message. Raises ArtifactError listing every problem with the path of its field; of a file under
+    another schema only that.
     """
     version = metrics.get("schema_version", SCHEMA_VERSION)
     if version != SCHEMA_VERSION:
