@@ -339,6 +339,7 @@ class Study(Grid):
             "methods": {method: self.title(method) for method, _ in rows},
             "variants": self._variants_said(rows, columns),
             "domains": list(self.config.ood.corruptions),
+            "severities": list(self.config.ood.severities),
             "backbones": {name: self._backbone_said(name) for name in dict.fromkeys(b for _, b, _ in columns)},
             "schedules": self._schedules_said(rows),
             "readings": self._readings_said(rows, columns),
