@@ -33,7 +33,7 @@ def main(argv: list[str]) -> str:
 
 def told(study: Study, folder: Path, counts: flops.Counts):
     """Yield what every finished cell of the study says of its speed; cells of another configuration are passed over."""
-    for cell in study.runnable():
+    for cell in study.cells():
         file = folder / str(cell) / "metrics.json"
         if not file.exists():
             continue

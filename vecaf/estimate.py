@@ -77,7 +77,7 @@ def jobs(study: Study, exhibits: Iterable[str], counts: Counts) -> dict[tuple, J
     """
     found: dict[tuple, Job] = {}
     for exhibit in exhibits:
-        for cell in study.runnable(exhibit):
+        for cell in study.cells(exhibit):
             for key, job in _of_cell(study, cell, counts):
                 found[key] = job
             if exhibit in CORRUPTING:

@@ -74,7 +74,7 @@ def test_hours_follow_from_work_and_speed(demo, counts):
     work = sum(job.macs / told.macs_per_second[job.step] for job in found.values() if job.macs)
     assert total.cpu_seconds == pytest.approx(work + 1.5 * len(found))
     assert total.gpu_seconds == 0  # the demo runs on a CPU
-    assert total.cells == len(demo.runnable("table1"))
+    assert total.cells == len(demo.cells("table1"))
     twice = dataclasses.replace(told, macs_per_second={step: 2 * r for step, r in told.macs_per_second.items()})
     assert estimate.total(found, demo, twice).cpu_seconds == pytest.approx(work / 2 + 1.5 * len(found))
 
@@ -84,7 +84,7 @@ def test_final_weights_are_most_of_the_disk_and_can_be_given_up(demo, demo_raw, 
     kept = estimate.total(estimate.jobs(demo, ["table1"], counts), demo, told)
     bare = studied(demo_raw, {"keep": {"final_weights": False}})
     less = estimate.total(estimate.jobs(bare, ["table1"], counts), bare, told)
-    assert kept.final - less.final == 4 * PARAMETERS * len(demo.runnable("table1"))
+    assert kept.final - less.final == 4 * PARAMETERS * len(demo.cells("table1"))
     one = studied(demo_raw, {"estimate": {"parallel": 1}})
     assert estimate.total(estimate.jobs(one, ["table1"], counts), one, told).peak < kept.peak
 

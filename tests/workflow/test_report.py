@@ -177,7 +177,7 @@ def test_what_has_not_run_is_said_with_the_command_that_runs_it(read, page):
 def test_the_paper_stands_under_our_number(paper):
     rows = [
         vars(cell) | {"status": "measured", "reason": None, "origin": "run", "digest": "d", "top1": 0.9}
-        for cell in paper.runnable("table1")
+        for cell in paper.cells("table1")
     ]
     frame = pd.DataFrame(rows).assign(mean_per_class=0.9)
     text = table1.build(frame, paper.layout("table1")).to_html()
