@@ -108,7 +108,8 @@ def _params(key: str, model: type[BaseModel], values: dict[str, Any]):
     except ValidationError as error:
         for item in error.errors():
             allowed = f"; known here: {', '.join(model.model_fields)}" if item["type"] == "extra_forbidden" else ""
-            yield f"{'.'.join([key, *map(str, item['loc'])])}: {item['input']!r} is not allowed ({item['msg']}{allowed})"
+            where = ".".join([key, *map(str, item["loc"])])
+            yield f"{where}: {item['input']!r} is not allowed ({item['msg']}{allowed})"
 
 
 def _check_training(key: str, config: Config, changes: dict[str, Any]):
