@@ -90,6 +90,11 @@ def log_of(path, step):
     return f"{LOGS}{os.path.relpath(path, root)}/{step}.log"
 
 
+def resume_of(path, step):
+    """Return where a long step keeps what it has done so far: no output, since those are deleted with a failed job."""
+    return f"{root}/resume/{os.path.relpath(path, root)}/{step}"
+
+
 def between_loops(path):
     """Mark a file that only the next loop reads: deleted then, unless the configuration keeps intermediates."""
     return path if keep.intermediates else temp(path)

@@ -29,15 +29,18 @@ rule finetune:
         score_batch=lambda w: dataset_of(w).score_batch,
         device=device,
         launcher=entry,
+        checkpoint_seconds=study.config.checkpoint_seconds,
         mem_mb=32000,
         runtime=720,
     params:
         settings=lambda w: settings(study.finetune_params(cell_of(w), int(w.loop))),
         version=step_version("finetune"),
+        resume=resume_of(LOOP, "finetune"),
         inputs=lambda w, input: named(input),
     shell:
         "python -m {resources.launcher} {params.inputs} --root {resources.images:q} --params {params.settings:q}"
-        " --batch-size {resources.score_batch} --device {resources.device} --out {output.weights}"
+        " --batch-size {resources.score_batch} --device {resources.device} --resume {params.resume}"
+        " --checkpoint-seconds {resources.checkpoint_seconds} --step-version {params.version} --out {output.weights}"
         " --optimizer-out {output.optimizer} --batches-out {output.batches} --curve-out {output.curve}"
         " --record {output.record} > {log} 2>&1"
 
@@ -56,4 +59,5 @@ use rule finetune as finetune_last with:
     params:
         settings=lambda w: settings(study.finetune_params(*last_loop(w))),
         version=step_version("finetune"),
+        resume=resume_of(CELL, "finetune"),
         inputs=lambda w, input: named(input),
