@@ -53,7 +53,7 @@ class Checkpoint:
     def part(self, number: int) -> Checkpoint:
         """Return one of several files in a folder: for a step whose results only grow."""
         path = None if self._path is None else self._path / f"part{number:012d}"
-        return Checkpoint(path, f"{self._key} part {number}", self._every)
+        return type(self)(path, f"{self._key} part {number}", self._every)
 
     def load(self) -> tuple[dict[str, Tensor], Any] | None:
         """Return tensors by name and plain JSON facts as ``save`` got them; None if there is nothing to go on from."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import stand_ins
 import torch
 
 from vecaf import checkpoint as checkpoints
@@ -20,12 +21,11 @@ from vecaf.training.finetune import finetune
 from vecaf.training.monitor import Monitor
 
 ROOT = Path(__file__).parents[2]
+SPEC = stand_ins.SPEC | {"args": stand_ins.SPEC["args"] | {"depth": 4}}
 BATCHES, IMAGES = 130, 40  # more than two blocks in which losses are fetched
 
 
 def inputs():
-    import stand_ins
-
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (IMAGES, 3, stand_ins.SIZE, stand_ins.SIZE), generator=generator, dtype=torch.uint8)
     return stand_ins.ImageSet(pixels, np.arange(IMAGES) % stand_ins.CLASSES)
@@ -33,14 +33,12 @@ def inputs():
 
 def train(checkpoint=checkpoints.NOTHING, loss_head=True):
     """Finetune with everything that has a state: momentum, stochastic depth, a loss head, captions, a monitor."""
-    import stand_ins
-
     from vecaf.models import backbone
 
     torch.set_num_threads(1)
     images = inputs()
     model = backbone.build(
-        stand_ins.SPEC,
+        SPEC,
         stand_ins.CLASSES,
         input_size=stand_ins.SIZE,
         drop_path=0.1,
@@ -66,18 +64,16 @@ def play(checkpoint=checkpoints.NOTHING):
     images = generator.integers(0, 256, (24, 32, 32, 3), dtype=np.uint8)
     sides = adversarial.sides(images, generator.random(24), np.arange(10), np.arange(10, 24))
     game = adversarial.new_game(3, width=4, latent=4, image_size=32, learning_rate=1e-3)
-    adversarial.train(game, *sides, iterations=60, batch_size=4, beta=1.0, gamma=1.0, seed=5, checkpoint=checkpoint)
+    adversarial.train(game, *sides, iterations=25, batch_size=4, beta=1.0, gamma=1.0, seed=5, checkpoint=checkpoint)
     return adversarial.state(game), adversarial.score(game, sides[1], batch_size=8, bn_eval=True).tolist(), None
 
 
 def judge(checkpoint=checkpoints.NOTHING):
-    import stand_ins
-
     from vecaf.models import backbone
 
     torch.set_num_threads(1)
     images = inputs()
-    model = backbone.build(stand_ins.SPEC, stand_ins.CLASSES, input_size=stand_ins.SIZE, loss_head=6)
+    model = backbone.build(SPEC, stand_ins.CLASSES, input_size=stand_ins.SIZE, loss_head=6)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(torch.linspace(-0.3, 0.4, parameter.numel()).view_as(parameter))

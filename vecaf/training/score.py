@@ -111,7 +111,7 @@ def embed_batches(
     workers: int = 0,
     start: int = 0,
 ):
-    """Yield (row slice, embeddings (B, d) float32 on the device, predicted losses or None) from ``start`` on, in order."""
+    """Yield (row slice, embeddings (B, d) float32 on the device, predicted losses or None) in order, from a start."""
     starts = range(start, len(images), batch_size)
     slices = [slice(first, min(first + batch_size, len(images))) for first in starts]
     rows = [np.arange(part.start, part.stop) for part in slices]
