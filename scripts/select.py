@@ -22,6 +22,7 @@ def main(argv: list[str]) -> str:
     parser.add_argument("--record", type=Path, required=True, help="output: JSON with diagnostics and cost")
     args = parser.parse_args(argv)
     params = args.params
+    command.claim_gpu(args.device)
     import pandas as pd
 
     selector = selection.build(params["selector"], params["params"])

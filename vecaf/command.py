@@ -94,8 +94,17 @@ def checkpoint(args: argparse.Namespace, *inputs: Path | None, **more: object):
     return Checkpoint(args.resume, key, args.checkpoint_seconds)
 
 
+def claim_gpu(name: str) -> None:
+    """Take a GPU of this workstation for a device of ``auto`` or ``cuda``, before anything asks CUDA."""
+    from vecaf import devices
+
+    if name != "cpu":
+        devices.claim(1)
+
+
 def torch_device(name: str):
     """Return the torch device of ``auto``, ``cpu`` or ``cuda``; raises VecafError when no GPU is visible for cuda."""
+    claim_gpu(name)
     import torch
 
     if name == "cuda" and not torch.cuda.is_available():
