@@ -19,9 +19,12 @@ try:
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
+# Steps never download, wherever they run: what is missing is told at the start, and `snakemake download` fetches it.
+prefix = "export HF_HUB_OFFLINE=1; "
 # The environment that runs the workflow also runs its steps, unless conda is asked to make one.
 if not workflow.deployment_settings.deployment_method:
-    shell.prefix(f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH; ")
+    prefix += f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH; "
+shell.prefix(prefix)
 root = study.config.root
 device = study.config.device
 keep = study.config.keep

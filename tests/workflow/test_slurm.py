@@ -27,12 +27,19 @@ WHOLE = f"{CELLS}/vecaf/5pct/3loops/seed0"
 FAILING = f"{CELLS}/random_diverging/5pct/single/seed0"
 SLOW = f"{CELLS}/random/5pct/single/seed0"
 TARGETS = [f"{WHOLE}/metrics.json", f"{FAILING}/metrics.json", f"{SLOW}/weights.safetensors"]
-QUICK = (
-    "--slurm-status-command squeue --slurm-init-seconds-before-status-checks 2 --latency-wait 5 --retries 1"
-    " --max-jobs-per-timespan 100/1s --default-resources slurm_partition=cpu slurm_account=test mem_mb=2000 runtime=5"
-)
+# Laid over the shipped profile: no accounting, less waiting, and a training that may last a minute.
+TEST = {
+    **{"slurm-status-command": "squeue", "slurm-init-seconds-before-status-checks": 2, "latency-wait": 5, "retries": 1},
+    "max-jobs-per-timespan": "100/1s",
+}
+# What the cells share, made without the cluster; the rest is a level of jobs after the other.
+SHARED = [
+    "results/demo/text/digits/attributes/tfidf/none.npy",
+    "results/demo/pretrained/digits/vit_digits/embeddings.npy",
+]
 # Both GPUs of a task start a process each, which find no CUDA and train on the CPU together.
 OVERLAY = {"gpus": 2, "device": "auto", "checkpoint_seconds": 1, "datasets": {"digits": {"batches": 300}}}
+FILES = "--configfile config/digits.yaml demo/study.yaml overlay.yaml"
 MENDED = {"extends": "random", "title": "Random, diverging", "training": {"overrides": {"learning_rate": 0.001}}}
 DIVERGING = MENDED | {"training": {"overrides": {"learning_rate": 1e12}}}
 
@@ -40,10 +47,9 @@ DIVERGING = MENDED | {"training": {"overrides": {"learning_rate": 1e12}}}
 class Run:
     """Snakemake in a copy of the project, with jobs for the cluster."""
 
-    def __init__(self, folder, cluster, method, *more):
+    def __init__(self, folder, cluster, method):
         (folder / "overlay.yaml").write_text(yaml.safe_dump(OVERLAY | {"methods": {"random_diverging": method}}))
-        files = "--configfile config/digits.yaml demo/study.yaml overlay.yaml"
-        words = [sys.executable, "-m", "snakemake", *TARGETS, *shlex.split(f"--profile slurm {QUICK} {files}"), *more]
+        words = [sys.executable, "-m", "snakemake", *TARGETS, *shlex.split(f"--profile slurm --profile test {FILES}")]
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self.process = subprocess.Popen(words, cwd=folder, env=cluster.environment, stdout=self.log, stderr=self.log)
 
@@ -97,7 +103,13 @@ def training(cell):
 def first(cluster, tmp_path_factory):
     """The project, the end of the first run and its text."""
     project = copy_project(tmp_path_factory.mktemp("project"))
-    run = Run(project.folder, cluster, DIVERGING, "--set-resources", "finetune_last:runtime=1")
+    profile = yaml.safe_load((project.folder / "slurm/config.v9+.yaml").read_text())
+    profile["set-resources"]["finetune_last"]["runtime"] = 1
+    (project.folder / "test").mkdir()
+    resources = {"set-resources": profile["set-resources"]}
+    (project.folder / "test/config.v9+.yaml").write_text(yaml.safe_dump(TEST | resources))
+    project.snakemake(*SHARED, overlay=OVERLAY)
+    run = Run(project.folder, cluster, DIVERGING)
     state = project.folder / SLOW.replace("/cells/", "/resume/cells/") / "finetune"
     run.until(state.exists)
     for process in training(SLOW):
