@@ -46,3 +46,12 @@ rule all:
 
 onstart:
     check_requested()
+    begin_record()
+
+
+onsuccess:
+    end_record("success")
+
+
+onerror:
+    end_record("failure")

@@ -4,7 +4,7 @@ from collections import Counter
 
 from snakemake.logging import logger
 
-from vecaf import preflight
+from vecaf import manifest, preflight
 from vecaf.models import captioners, text_encoders
 
 # Exhibits with an implementation; the others are named in the notice below.
@@ -160,3 +160,17 @@ def check_requested():
             logger.warning(str(finding))
     if bad := preflight.problems(findings):
         raise WorkflowError("\n  ".join(["the requested targets miss data:", *map(str, bad)]))
+
+
+run_record = []
+
+
+def begin_record():
+    """Write what this run is; the file is named at its end, in the same process."""
+    jobs = Counter(job.rule.name for job in workflow.dag.needrun_jobs())
+    run_record.append(manifest.begin(root, sys.argv[1:], study.config.model_dump(mode="json"), jobs))
+
+
+def end_record(outcome):
+    for file in run_record:
+        manifest.end(file, outcome)
