@@ -104,7 +104,7 @@ def main():
 
     def noted(path):
         if Path(path).name in OUTPUTS.values():
-            with open(os.environ["WRITTEN"], "a") as file:
+            with Path(os.environ["WRITTEN"]).open("a") as file:
                 file.write(f"{Path(path).name}\n")
         return atomic(path)
 

@@ -23,7 +23,7 @@ from vecaf import artifacts
 pytestmark = pytest.mark.skipif(one_node.missing() is not None, reason=str(one_node.missing()))
 
 CELLS = "results/demo/cells/digits/vit_digits"
-WHOLE = f"{CELLS}/vecaf/5pct/3loops/seed0"
+WHOLE = f"{CELLS}/vecaf/5pct/2loops/seed0"
 FAILING = f"{CELLS}/random_diverging/5pct/single/seed0"
 SLOW = f"{CELLS}/random/5pct/single/seed0"
 TARGETS = [f"{WHOLE}/metrics.json", f"{FAILING}/metrics.json", f"{SLOW}/weights.safetensors"]
@@ -38,9 +38,14 @@ SHARED = [
     "results/demo/pretrained/digits/vit_digits/embeddings.npy",
 ]
 # Both GPUs of a task start a process each, which find no CUDA and train on the CPU together.
-OVERLAY = {"gpus": 2, "device": "auto", "checkpoint_seconds": 1, "datasets": {"digits": {"batches": 300}}}
+OVERLAY = {"gpus": 2, "device": "auto", "checkpoint_seconds": 0, "datasets": {"digits": {"batches": 120}}}
 FILES = "--configfile config/digits.yaml demo/study.yaml overlay.yaml"
-MENDED = {"extends": "random", "title": "Random, diverging", "training": {"overrides": {"learning_rate": 0.001}}}
+MENDED = {
+    "extends": "random",
+    "title": "Random, diverging",
+    "budget": 5,
+    "training": {"overrides": {"learning_rate": 0.001}},
+}
 DIVERGING = MENDED | {"training": {"overrides": {"learning_rate": 1e12}}}
 
 
@@ -57,7 +62,7 @@ class Run:
         self.log.seek(0)
         return self.log.read()
 
-    def until(self, fulfilled, seconds=180):
+    def until(self, fulfilled, seconds=300):
         end = time.monotonic() + seconds
         while not (found := fulfilled()):
             assert self.process.poll() is None, self.text()
@@ -65,7 +70,7 @@ class Run:
             time.sleep(0.1)
         return found
 
-    def end(self, seconds=300):
+    def end(self, seconds=600):
         try:
             code = self.process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
@@ -134,7 +139,7 @@ def test_a_cell_runs_from_pool_to_metrics(first):
 def test_one_task_sees_both_gpus_and_starts_a_process_for_each(first):
     project, _, _, jobs = first
     loops = artifacts.read_json(project.folder / WHOLE / "finetune.json")["loops"]
-    assert [loop["stage"]["processes"] for loop in loops] == [2, 2, 2]
+    assert [loop["stage"]["processes"] for loop in loops] == [2, 2]
     assert any(job["TresPerJob"] == "gres:gpu:a100:2" and job["NumTasks"] == "1" for job in jobs.values())
     assert all("TresPerJob" not in job for job in jobs.values() if job["Partition"] == "cpu")
     assert not list((project.folder / WHOLE).glob(".*.partial"))
