@@ -63,8 +63,18 @@ def test_missing_data_are_told_with_how_to_get_them(found, tmp_path):
 
 def test_a_disk_that_is_too_small(found):
     bad = the_failure(found(bytes=10**18))
-    assert "this study takes up to 1000000.0 TB" in bad.what
+    assert "the study takes up to 1000000.0 TB, of which 0 B are there" in bad.what
     assert "keep.final_weights" in bad.fix
+
+
+def test_what_is_there_already_needs_no_more_space(found, tmp_path, monkeypatch):
+    (tmp_path / "results/cells").mkdir(parents=True)
+    (tmp_path / "results/cells/weights").write_bytes(b"0" * 5000)
+    usage = preflight.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    assert "FAILED" not in {finding.level for finding in found(bytes=5500)}
+    assert "FAILED" in {finding.level for finding in found(bytes=6500)}
+    assert "more than was expected" in str(found(bytes=4000)[0])
 
 
 def test_a_folder_that_cannot_be_written(found, tmp_path):

@@ -79,15 +79,20 @@ def _results(needs: Mapping[str, Any]) -> Iterator[Finding]:
         )
         return
     free, wanted = shutil.disk_usage(root).free, needs["bytes"]
+    held = storage.held_bytes(root) if wanted else 0
     said = f"root: {root} can be written, {_size(free)} are free"
-    if free < wanted:
+    if wanted:
+        said += f"; the study takes up to {_size(wanted)}, of which {_size(held)} are there"
+    if held > wanted > 0:
+        yield Finding("warning", f"{said}: more than was expected", "look for files there that are not the study's")
+    elif free < wanted - held:
         yield failed(
-            f"{said}, this study takes up to {_size(wanted)}",
+            said,
             "name a folder with more space as `root`, or set `keep.final_weights: false` and "
             "`keep.intermediates: false` (`final_weights: false` retrains a cell whose evaluation is forced)",
         )
     else:
-        yield ok(f"{said}" + (f", up to {_size(wanted)} are needed" if wanted else ""))
+        yield ok(said)
     if needs["slurm"] and (kind := _file_system(root)) not in SHARED:
         yield Finding(
             "warning",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 FLOAT = 4  # bytes
@@ -30,6 +33,16 @@ def peak_bytes(
         # While a loop is trained: what it reads, what it has checkpointed, and what it writes.
         runs.append(between + 2 * weights + 2 * weights)
     return int(stays + sum(sorted(runs, reverse=True)[:jobs]) + sum(shared.values()))
+
+
+def held_bytes(root: str | Path) -> int:
+    """Return the bytes of all files below a folder; one that is deleted meanwhile counts nothing."""
+    total = 0
+    for folder, _, files in os.walk(root):
+        for file in files:
+            with contextlib.suppress(OSError):
+                total += (Path(folder) / file).lstat().st_size
+    return total
 
 
 def _frozen(arguments: Mapping[str, Any]) -> tuple:
