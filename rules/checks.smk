@@ -159,7 +159,14 @@ def check_requested():
         if finding.level == "warning":
             logger.warning(str(finding))
     if bad := preflight.problems(findings):
-        raise WorkflowError("\n  ".join(["the requested targets miss data:", *map(str, bad)]))
+        raise WorkflowError(
+            "\n  ".join(
+                [
+                    "the requested targets miss data:",
+                    *(str(finding).removeprefix(finding.level).strip() for finding in bad),
+                ]
+            )
+        )
 
 
 run_record = []

@@ -110,6 +110,12 @@ class OneNode:
         told = [dict(word.partition("=")[::2] for word in block.split() if "=" in word) for block in blocks]
         return {int(job["JobId"]): job for job in told if "JobId" in job}
 
+    def start_now(self) -> None:
+        """Spare requeued jobs the two minutes that SLURM lets them wait."""
+        for number, job in self.jobs().items():
+            if job["JobState"] == "PENDING":
+                self.ask("scontrol", "update", f"JobId={number}", "StartTime=now")
+
     def _daemon(self, *words: str) -> None:
         log = (self.folder / f"{words[0]}.out").open("w")
         self._running.append(subprocess.Popen(words, env=self.environment, stdout=log, stderr=log))

@@ -140,7 +140,7 @@ def test_one_task_sees_both_gpus_and_starts_a_process_for_each(first):
     project, _, _, jobs = first
     loops = artifacts.read_json(project.folder / WHOLE / "finetune.json")["loops"]
     assert [loop["stage"]["processes"] for loop in loops] == [2, 2]
-    assert any(job["TresPerJob"] == "gres:gpu:a100:2" and job["NumTasks"] == "1" for job in jobs.values())
+    assert any(job.get("TresPerJob") == "gres:gpu:a100:2" and job["NumTasks"] == "1" for job in jobs.values())
     assert all("TresPerJob" not in job for job in jobs.values() if job["Partition"] == "cpu")
     assert not list((project.folder / WHOLE).glob(".*.partial"))
 
@@ -169,6 +169,7 @@ def test_a_rerun_submits_what_is_missing_and_outlives_the_loss_of_its_node(first
     cluster.ask("scontrol", "update", f"nodename={cluster.host}", "state=down", "reason=test")
     run.until(lambda: not training(FAILING))
     cluster.ask("scontrol", "update", f"nodename={cluster.host}", "state=resume")
+    cluster.start_now()
     assert run.end() == 0, run.text()
     assert (project.folder / FAILING / "metrics.json").exists()
     assert "going on after" in log(project, FAILING)
