@@ -96,6 +96,10 @@ class Checkpoint:
         """Raise Stopped: this process was asked to end and has saved its state."""
         raise Stopped(f"asked to end (SIGTERM); what was done is in {self._path}, and the next run goes on from there")
 
+    def end_if_asked(self) -> None:
+        if stopping():
+            self.end()
+
     def remove(self) -> None:
         """Delete what is kept, once the results are written."""
         if self._path is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,11 +17,13 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 from tqdm import tqdm
 
-from vecaf import checkpoint as checkpoints
 from vecaf.errors import SelectionError
 from vecaf.seeds import derive
 from vecaf.selection.base import chunks
 from vecaf.training.sampler import Sampler
+
+if TYPE_CHECKING:
+    from vecaf.checkpoint import Checkpoint
 
 SHOWN = 50  # iterations between two looks at the losses: fetching one waits for the GPU
 HIDDEN = 512  # width of the discriminator's two hidden layers
@@ -280,7 +283,7 @@ def train(
     beta: float,
     gamma: float,
     seed: int,
-    checkpoint: checkpoints.Checkpoint = checkpoints.NOTHING,
+    checkpoint: Checkpoint | None = None,
 ) -> None:
     """Play on until ``iterations`` are done, each with one batch of either side; both losses of the last one are kept.
 
@@ -288,7 +291,7 @@ def train(
     checkpoint as if it had not been. Raises SelectionError for a loss that is not
     finite.
     """
-    if (kept := checkpoint.load()) is not None:
+    if checkpoint is not None and (kept := checkpoint.load()) is not None:
         load(game, *kept)
         print(f"going on after {game.iteration} iterations", flush=True)
     game.vae.train()
@@ -309,10 +312,9 @@ def train(
         if game.iteration % SHOWN == 0 or game.iteration == iterations:
             _check_finite(game)
             bar.set_postfix_str(f"VAE {game.vae_loss:.3f}, D {game.discriminator_loss:.3f}", refresh=False)
-        if game.iteration < iterations and checkpoint.due():
+        if checkpoint is not None and game.iteration < iterations and checkpoint.due():
             checkpoint.save(state(game), game.iteration)
-            if checkpoints.stopping():
-                checkpoint.end()
+            checkpoint.end_if_asked()
 
 
 def _check_finite(game: Game) -> None:

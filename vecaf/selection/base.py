@@ -6,14 +6,16 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from vecaf.checkpoint import NOTHING, Checkpoint
 from vecaf.errors import SelectionError
 from vecaf.seeds import derive, keyed_uniform
+
+if TYPE_CHECKING:
+    from vecaf.checkpoint import Checkpoint
 
 Need = Literal["labels", "embeddings", "losses", "logits", "head", "predicted_losses", "images"]
 CHUNK_ROWS = 16_384
@@ -65,7 +67,7 @@ class Inputs:
     earlier: tuple[np.ndarray, ...] = ()
     loop: int = 1
     device: str = "auto"
-    checkpoint: Checkpoint = NOTHING
+    checkpoint: Checkpoint | None = None
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -77,8 +77,7 @@ def score(
                 logits[rows] = values.cpu().numpy()
         if part.due() and rows.stop < len(images):
             _keep(part, found, slice(kept, rows.stop))
-            if checkpoints.stopping():
-                part.end()
+            part.end_if_asked()
             part = checkpoint.part(kept := rows.stop)
     return losses
 
