@@ -18,13 +18,16 @@ include: "rules/published.smk"
 include: "rules/inputs.smk"
 include: "rules/checks.smk"
 include: "rules/preflight.smk"
+include: "rules/origins.smk"
 include: "rules/data.smk"
 include: "rules/text.smk"
 include: "rules/pretrained.smk"
 include: "rules/select.smk"
+include: "rules/stylize.smk"
 include: "rules/finetune.smk"
 include: "rules/evaluate.smk"
 include: "rules/ood.smk"
+include: "rules/prompts.smk"
 include: "rules/embedding_map.smk"
 include: "rules/flops.smk"
 include: "rules/report.smk"
@@ -42,6 +45,7 @@ rule all:
         made("table"),
         made("figure"),
         rules.claims.output if study.config.claims.statements else [],
+        rules.report.output,
 
 
 onstart:

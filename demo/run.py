@@ -18,7 +18,7 @@ def main() -> int:
         print("Nothing to do: the demo is complete and up to date.")
         where()
         return 0
-    print("Running the study in miniature on the embedded digits (about six minutes on two cores).", flush=True)
+    print("Running the study in miniature on the embedded digits (about eight minutes on two cores).", flush=True)
     start = time.time()
     code = run(command)
     if code:
@@ -54,6 +54,7 @@ def where() -> None:
     tables, figures = (sorted(path.name for path in RESULTS.glob(place)) for place in ("tables/*.md", "figures/*.png"))
     cells = sorted(RESULTS.glob("cells/*/*/*/*/*/*/metrics.json"))
     print(f"""
+report   {RESULTS.relative_to(ROOT)}/report.html: all of this on one page, for a browser
 tables   {RESULTS.relative_to(ROOT)}/tables/: {", ".join(tables)}  (.csv, .tex beside them)
 figures  {RESULTS.relative_to(ROOT)}/figures/: {", ".join(figures)}  (.pdf, .csv beside them)
 metrics  {RESULTS.relative_to(ROOT)}/metrics/table1.parquet; {len(cells)} cells, for example

@@ -1,7 +1,5 @@
 """What is said before anything starts: what has no implementation yet, and data that the requested targets miss."""
 
-from collections import Counter
-
 from snakemake.logging import logger
 
 from vecaf import manifest, preflight
@@ -10,12 +8,12 @@ from vecaf.models import captioners, text_encoders
 # Exhibits with an implementation; the others are named in the notice below.
 REPORTED = {
     *(*(f"table{number}" for number in range(1, 8)), "extensions"),
-    *("readings", "tuning", "deviations", "specification_curve"),
-    *("figure1b", "figure4", "figure5_b2a", "figure6", "accuracy_cost"),
+    *("prompts", "readings", "tuning", "deviations", "specification_curve"),
+    *("figure1b", "figure3", "figure4", "figure5_b2a", "figure6", "accuracy_cost"),
 }
 
 
-ENDINGS = {"table": ("csv", "md", "tex"), "figure": ("png", "pdf", "csv", "md")}
+ENDINGS = {"table": ("csv", "md", "tex", "html"), "figure": ("png", "pdf", "csv", "md")}
 
 
 def made(kind, of_the_paper=False):
@@ -49,16 +47,10 @@ def figure_code(exhibit):
 
 
 def notice():
-    """Say once what the grid holds that has no implementation yet, with the cells it leaves out."""
-    left_out = Counter(study.missing(cell.method) for cell in study.cells())
-    missing = [f"{reason} ({count} cells)" for reason, count in left_out.items() if reason]
+    """Say once which exhibits of the configuration nothing draws."""
     exhibits = [name for name in study.exhibits() if name not in REPORTED]
     if exhibits:
-        missing.append("the exhibits " + ", ".join(exhibits))
-    if missing:
-        logger.warning(
-            "Not implemented yet and left out; tables say “not implemented” in these places:\n  " + "\n  ".join(missing)
-        )
+        logger.warning("Not implemented and left out: the exhibits " + ", ".join(exhibits))
 
 
 if workflow.is_main_process:
@@ -90,7 +82,15 @@ def hub_models(role, names, specs, kinds):
     return [model for place, model in enumerate(found) if model not in found[:place]]
 
 
-def needs_of(datasets, backbones, captioner_names, encoder_names):
+def clips_of(names):
+    """Return the CLIP models by which stylers are trained, each once."""
+    specs = [study.config.stylers[name] for name in sorted(names)]
+    places = dict.fromkeys((spec.clip, spec.revision) for spec in specs)
+    told = {"role": "CLIP of the styler", "kind": "encoder"}
+    return [told | {"model": model, "revision": revision} for model, revision in places]
+
+
+def needs_of(datasets, backbones, captioner_names, encoder_names, styler_names):
     """Return what jobs that read these need of the machine, as vecaf/preflight.py takes it."""
     read = {name: study.dataset(name) for name in sorted(datasets)}
     files = {name: study.caption_aside(name).get("file") for name in sorted(captioner_names)}
@@ -110,6 +110,7 @@ def needs_of(datasets, backbones, captioner_names, encoder_names):
         "models": [
             *hub_models("captioner", captioner_names, study.config.captioners, captioners),
             *hub_models("text encoder", encoder_names, study.config.encoders, text_encoders),
+            *clips_of(styler_names),
         ],
         "slurm": slurm_needs(),
     }
@@ -120,7 +121,7 @@ def needs_of_study():
     parts = {"backbone": set(), "captioner": set(), "encoder": set()}
     for part, name in study.profiles():
         parts[part].add(name)
-    cells = study.runnable()
+    cells = study.cells()
     datasets = {cell.dataset for cell in cells}
     disk = {
         "cells": [
@@ -136,18 +137,28 @@ def needs_of_study():
         "jobs": workflow.resource_settings.nodes or 1,
         "keep": keep.model_dump(),
     }
-    return needs_of(datasets, parts["backbone"], parts["captioner"], parts["encoder"]) | {"disk": disk}
+    stylers = {study.styler(cell.method) for cell in cells} - {None}
+    return needs_of(datasets, parts["backbone"], parts["captioner"], parts["encoder"], stylers) | {"disk": disk}
+
+
+# The steps that read what is not made here but fetched, and the wildcard that names it.
+FETCHING = {
+    "pretrained": "backbone",
+    "caption": "captioner",
+    "caption_shard": "captioner",
+    "embed_text": "encoder",
+    "train_styler": "styler",
+}
 
 
 def needs_of_jobs():
     """Return what the jobs that will run need: whatever they read that no other step makes."""
-    found = {name: set() for name in ("dataset", "backbone", "captioner", "encoder")}
+    found = {name: set() for name in ("dataset", "backbone", "captioner", "encoder", "styler")}
     for job in workflow.dag.needrun_jobs():
         if hasattr(job.resources, "images"):
             found["dataset"].add(job.wildcards.dataset)
-        for rule, wildcard in (("pretrained", "backbone"), ("caption", "captioner"), ("embed_text", "encoder")):
-            if job.rule.name in (rule, f"{rule}_shard"):
-                found[wildcard].add(getattr(job.wildcards, wildcard))
+        if (wildcard := FETCHING.get(job.rule.name)) is not None:
+            found[wildcard].add(getattr(job.wildcards, wildcard))
     uses_gpu = any(hasattr(job.resources, "device") for job in workflow.dag.needrun_jobs())
     return needs_of(*found.values()) | ({} if uses_gpu else {"gpus": 0})
 

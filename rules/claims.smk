@@ -7,7 +7,8 @@ rule claims:
         measures=claims_measures,
     output:
         md=f"{root}/claims.md",
-        csv=f"{root}/claims.csv",
+        csv=report(f"{root}/claims.csv", caption="../docs/captions/claims.rst", category="Claims"),
+        html=f"{root}/claims.html",
     log:
         f"{LOGS}claims.log",
     conda:
@@ -22,4 +23,4 @@ rule claims:
         paper=[artifacts.file_hash(PAPER), artifacts.file_hash(STATEMENTS)],
     shell:
         "python -m scripts.claims --rows {input.rows} --measures {input.measures}"
-        " --params {params.settings:q} --md {output.md} --csv {output.csv} > {log} 2>&1"
+        " --params {params.settings:q} --md {output.md} --csv {output.csv} --html {output.html} > {log} 2>&1"

@@ -12,7 +12,7 @@ from vecaf import artifacts, config as vecaf_config
 from vecaf.code_digest import code_digest, step_version
 from vecaf.errors import ConfigError
 from vecaf.grid import Cell
-from vecaf.study import Study
+from vecaf.study import CORRUPTING, Study
 
 try:
     study = Study(vecaf_config.load(config))
@@ -41,6 +41,7 @@ wildcard_constraints:
     captioner=choices(study.config.captioners),
     encoder=choices(study.config.encoders),
     prompt=choices(["none", *study.config.prompts]),
+    styler=choices(study.config.stylers),
     method=choices(study.config.methods),
     schedule=choices(study.config.schedules),
     exhibit=choices(study.exhibits()),
@@ -69,6 +70,8 @@ WRITTEN = CAPTIONS.removesuffix(".parquet")
 SHARD = f"{WRITTEN}/shard{{shard}}of{{shards}}"
 # What a killed captioning job had written: no output, since those are deleted with a failed job.
 RESUME = WRITTEN.replace(f"{root}/", f"{root}/resume/", 1)
+SIMILARITY = f"{root}/text/{{dataset}}/{{captioner}}/{{encoder}}/{{prompt}}_similarity.npy"
+SELECTED = f"{root}/selected/{{exhibit}}/{{dataset}}.parquet"
 TEXT = f"{root}/text/{{dataset}}/{{captioner}}/{{encoder}}/{{prompt}}.npy"
 PRETRAINED = f"{root}/pretrained/{{dataset}}/{{backbone}}/"
 HEAD = f"{PRETRAINED}{{head}}/{{objective}}/seed{{seed}}/"
@@ -76,6 +79,7 @@ AUGMENTED = f"{PRETRAINED}{{augmentation}}.npy"
 FIRST = f"{root}/first/{{dataset}}/{{backbone}}/{{selection}}/{{ratio}}/seed{{seed}}/"
 CELL = f"{root}/cells/{{dataset}}/{{backbone}}/{{method}}/{{ratio}}/{{schedule}}/seed{{seed}}/"
 LOOP = f"{CELL}loop{{loop}}/"
+STYLER = f"{root}/stylers/{{dataset}}/{{styler}}/"
 AFTER = CELL.replace(f"{root}/cells/", f"{root}/after/", 1)
 BY = f"{AFTER}{{by}}/"
 LOGS = f"{root}/logs/"
@@ -123,10 +127,8 @@ def in_cell(pattern, cell, **more):
 
 
 def has_loop(wildcards):
-    """Refuse loop4 of a schedule of three, and cells whose method has no implementation, with a sentence."""
+    """Refuse loop4 of a schedule of three, and cells that cannot start, with a sentence."""
     cell, loop = cell_of(wildcards), int(getattr(wildcards, "loop", 1))
-    if missing := study.missing(cell.method):
-        raise WorkflowError(f"{cell} cannot run: {missing} is not implemented yet")
     if not study.can_start(cell.method, cell.schedule):
         raise WorkflowError(
             f"{cell} cannot run: its first loop selects with {study.selector(cell.method, cell.schedule, 1)}, which "

@@ -11,6 +11,8 @@ rule evaluate:
         scorings=scorings,
         augmentations=augmentations,
         texts=text_records,
+        stylings=stylings,
+        stylers=lambda w: [f"{styler_of(w)}styler.json"] if study.styler(w.method) else [],
     output:
         metrics=f"{CELL}metrics.json",
         predictions=f"{CELL}predictions.parquet",
@@ -32,5 +34,6 @@ rule evaluate:
         "python -m scripts.evaluate --pool {input.pool} --root {resources.images:q} --weights {input.weights}"
         " --history {input.history} --pretrained {input.pretrained} --selections {input.selections}"
         " --scorings {input.scorings} --augmentations {input.augmentations} --texts {input.texts}"
+        " --stylings {input.stylings} --stylers {input.stylers}"
         " --params {params.settings:q} --batch-size {resources.score_batch}"
         " --device {resources.device} --metrics {output.metrics} --predictions {output.predictions} > {log} 2>&1"

@@ -47,3 +47,20 @@ rule flops:
     input:
         profiles_of(),
     localrule: True
+
+
+# Nothing is planned for it but these counts; cells that are finished tell how fast this machine is.
+rule estimate:
+    input:
+        profiles=profiles_of(),
+    log:
+        f"{LOGS}estimate.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        settings=settings(config),
+        folder=f"{root}/cells",
+    shell:
+        "python -m scripts.estimate --profiles {input.profiles} --cells {params.folder} --params {params.settings:q}"
+        " 2> {log}"

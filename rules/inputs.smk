@@ -3,7 +3,7 @@
 from dataclasses import replace
 from functools import cache
 
-from vecaf import claims, readings
+from vecaf import claims, prompts, readings
 from vecaf.models import captioners
 
 
@@ -89,8 +89,6 @@ def first_cells(dataset, backbone):
     """Return which method and schedule each shared loop-1 name of a dataset and backbone stands for."""
     names = {}
     for method in study.config.methods:
-        if study.missing(method):
-            continue
         for schedule in study.config.schedules:
             if not study.can_start(method, schedule):
                 continue
@@ -136,10 +134,23 @@ def finetune_inputs(cell, loop):
         inputs["history"] = f"{before}finetune.json"
         if study.training(cell.dataset, cell.method)["optimizer_state"] == "carry":
             inputs["optimizer"] = f"{before}optimizer.safetensors"
+    if study.styler(cell.method) is not None:
+        inputs["stylized"] = in_cell(f"{LOOP}stylized.parquet", cell, loop=loop)
     if study.augments_training(cell.method):
         inputs["embeddings"] = plain_embeddings(cell, loop)
         inputs["text"] = text_file(cell)
     return inputs
+
+
+def styler_of(wildcards):
+    return STYLER.format(dataset=wildcards.dataset, styler=study.styler(wildcards.method))
+
+
+def stylings(wildcards):
+    """Return the records of a cell's restyled images, loop by loop; none for one that sees the pool's own."""
+    cell, loops = last_loop(wildcards)
+    restyled = range(1, loops + 1) if study.styler(cell.method) is not None else ()
+    return [in_cell(f"{LOOP}stylized.json", cell, loop=loop) for loop in restyled]
 
 
 def last_loop(wildcards):
@@ -221,6 +232,25 @@ def sample_inputs(exhibit):
     }
 
 
+def captioned_by(dataset):
+    """Return the wildcards of a dataset's own captions and text encoder, by which prompts are compared."""
+    spec = study.dataset(dataset)
+    return {"dataset": study.captioned(dataset), "captioner": spec.captioner, "encoder": spec.encoder}
+
+
+def selected_inputs(exhibit, dataset):
+    """Return the selections of an exhibit on one dataset, and what is known of the images there."""
+    told, cells = captioned_by(dataset), prompts.places(study, exhibit).get(dataset)
+    if cells is None:
+        raise WorkflowError(f"{exhibit} shows no selections on {dataset}")
+    return {
+        "pool": [path.format(dataset=dataset) for path in POOL_FILES],
+        "captions": CAPTIONS.format(**told),
+        "similarities": [SIMILARITY.format(**told, prompt=prompt) for prompt in prompts.prompts(study, exhibit)],
+        "selections": [f"{selection_folder(cell, 1)}selection.parquet" for cell in cells],
+    }
+
+
 def text_records(wildcards):
     """Return the records of the captions and of their embeddings that a cell reads; none for one without text."""
     cell, _ = has_loop(wildcards)
@@ -235,6 +265,8 @@ def text_records(wildcards):
 # Exhibits that compare the ids themselves, and those of training curves.
 COMPARING_IDS = ("readings", "tuning")
 CURVES = ("figure1b", "figure4", "figure5_b2a", "accuracy_cost")
+# Exhibits of what first selections chose.
+SELECTING = prompts.exhibits(study)
 # Exhibits that show what cells cost.
 COSTED = ("table4",)
 
@@ -245,6 +277,8 @@ def layout_of(exhibit):
         return study.curves_layout(exhibit)
     if study.config.exhibits[exhibit].weights_of is not None:
         return study.map_layout(exhibit)
+    if exhibit in SELECTING:
+        return prompts.layout(study, exhibit)
     if exhibit in COSTED:
         return study.layout(exhibit) | {"plans": study.plans(exhibit)}
     return readings.layout(study, exhibit)
@@ -253,6 +287,9 @@ def layout_of(exhibit):
 def exhibit_inputs(exhibit):
     if study.config.exhibits[exhibit].weights_of is not None:
         return {"samples": f"{root}/samples/{exhibit}.parquet"}
+    if exhibit in SELECTING:
+        places = prompts.places(study, exhibit)
+        return {"selected": [SELECTED.format(exhibit=exhibit, dataset=dataset) for dataset in places]}
     inputs = {"rows": f"{root}/metrics/{exhibit}.parquet"}
     if exhibit in COMPARING_IDS:
         inputs["ids"] = f"{root}/ids/{exhibit}.parquet"
@@ -266,14 +303,10 @@ def exhibit_inputs(exhibit):
 
 def selected_in(exhibit):
     """Return the file of every selection behind an exhibit, each once however many cells share it."""
-    run = [cell for cell in study.runnable(exhibit) if not in_bundle(cell)]
+    run = [cell for cell in study.cells(exhibit) if not in_bundle(cell)]
     cells = [(cell, study.loops(cell.method, cell.schedule)) for cell in run]
     folders = {selection_folder(cell, loop) for cell, loops in cells for loop in range(1, loops + 1)}
     return [f"{folder}selection.parquet" for folder in sorted(folders)]
-
-
-# Exhibits whose cells are judged on corrupted images, too.
-CORRUPTING = ("table3",)
 
 
 def domains_of(exhibit):
@@ -294,14 +327,14 @@ def metrics_of(exhibit):
     """Return the records of an exhibit's cells that are not read from the published bundle."""
     say_stale(exhibit)
     files = ["metrics.json", *(f"ood/{domain}.json" for domain in domains_of(exhibit))]
-    cells = study.runnable(exhibit)
+    cells = study.cells(exhibit)
     return [in_cell(f"{CELL}{file}", cell) for cell in cells for file in files if not in_bundle(cell, file)]
 
 
 def curves_of(exhibit):
     """Return the logs of every cell of an exhibit, which its finetuning wrote."""
     names = ("batches.parquet", "curve.parquet")
-    return [in_cell(f"{CELL}{name}", cell) for cell in study.runnable(exhibit) for name in names]
+    return [in_cell(f"{CELL}{name}", cell) for cell in study.cells(exhibit) for name in names]
 
 
 @cache

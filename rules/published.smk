@@ -28,7 +28,7 @@ def say_stale(exhibit):
     """Say once which published cells an exhibit cannot use, and that they are planned."""
     stale = [
         str(cell)
-        for cell in study.runnable(exhibit)
+        for cell in study.cells(exhibit)
         if (digest := published().get((str(cell), bundle.METRICS))) not in (None, study.digest(cell))
         and not os.path.exists(in_cell(f"{CELL}{bundle.METRICS}", cell))
     ]
@@ -41,7 +41,7 @@ def say_stale(exhibit):
 
 def bundle_of(exhibit, file):
     """Return a file of the bundle if any cell of an exhibit is read from it."""
-    return [f"{PUBLISHED}{file}"] if any(in_bundle(cell) for cell in study.runnable(exhibit)) else []
+    return [f"{PUBLISHED}{file}"] if any(in_bundle(cell) for cell in study.cells(exhibit)) else []
 
 
 def published_ids(exhibit):

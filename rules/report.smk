@@ -1,4 +1,4 @@
-"""From cells to what people read: tidy metrics of an exhibit, then its table."""
+"""From cells to what people read: tidy metrics of an exhibit, then its table or figure, and all of them on one page."""
 
 
 rule metrics:
@@ -71,9 +71,15 @@ rule table:
     input:
         unpack(lambda w: exhibit_inputs(w.exhibit)),
     output:
-        csv=f"{root}/tables/{{exhibit}}.csv",
+        csv=report(
+            f"{root}/tables/{{exhibit}}.csv",
+            caption="../docs/captions/table.rst",
+            category="Tables",
+            labels={"exhibit": "{exhibit}"},
+        ),
         md=f"{root}/tables/{{exhibit}}.md",
         tex=f"{root}/tables/{{exhibit}}.tex",
+        html=f"{root}/tables/{{exhibit}}.html",
     log:
         f"{LOGS}tables/{{exhibit}}.log",
     conda:
@@ -89,14 +95,19 @@ rule table:
         inputs=lambda w, input: named(input),
     shell:
         "python -m scripts.table {params.inputs} --params {params.settings:q}"
-        " --csv {output.csv} --md {output.md} --tex {output.tex} > {log} 2>&1"
+        " --csv {output.csv} --md {output.md} --tex {output.tex} --html {output.html} > {log} 2>&1"
 
 
 rule figure:
     input:
         unpack(lambda w: exhibit_inputs(w.exhibit)),
     output:
-        png=f"{root}/figures/{{exhibit}}.png",
+        png=report(
+            f"{root}/figures/{{exhibit}}.png",
+            caption="../docs/captions/figure.rst",
+            category="Figures",
+            labels={"exhibit": "{exhibit}"},
+        ),
         pdf=f"{root}/figures/{{exhibit}}.pdf",
         csv=f"{root}/figures/{{exhibit}}.csv",
         md=f"{root}/figures/{{exhibit}}.md",
@@ -116,3 +127,27 @@ rule figure:
     shell:
         "python -m scripts.figure {params.inputs} --params {params.settings:q}"
         " --png {output.png} --pdf {output.pdf} --csv {output.csv} --md {output.md} > {log} 2>&1"
+
+
+rule report:
+    input:
+        unpack(report_inputs),
+    output:
+        html=f"{root}/report.html",
+    log:
+        f"{LOGS}report.log",
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        settings=lambda w: settings(report_settings()),
+        pictures=lambda w, input: [file for file in input.figures if file.endswith(".png")],
+        folder=f"{root}/cells",
+        code=code_digest("scripts/report.py", "vecaf/reporting/report.html.j2"),
+    shell:
+        "python -m scripts.report --tables {input.tables} --figures {params.pictures} --claims {input.claims}"
+        " --rows {input.rows} --cells {params.folder} --published {input.published} --params {params.settings:q}"
+        " --out {output.html} > {log} 2>&1"

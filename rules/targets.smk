@@ -31,4 +31,4 @@ for exhibit in sorted(REPORTED):
 # Every cell of the configuration that can run, whether or not an exhibit that shows it can be drawn yet.
 rule cells:
     input:
-        [in_cell(f"{CELL}metrics.json", cell) for cell in study.runnable()],
+        [in_cell(f"{CELL}metrics.json", cell) for cell in study.cells()],

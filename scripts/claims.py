@@ -14,7 +14,7 @@ def main(argv: list[str]) -> str:
     parser.add_argument(
         "--measures", type=Path, nargs="*", default=[], help="numbers that no exhibit has, as they are named"
     )
-    for name in ("md", "csv"):
+    for name in ("md", "csv", "html"):
         parser.add_argument(f"--{name}", type=Path, required=True, help="output")
     args = parser.parse_args(argv)
 
@@ -24,6 +24,7 @@ def main(argv: list[str]) -> str:
     listing = claims.build(args.params, rows, measures)
     artifacts.write_text(args.md, listing.to_markdown())
     artifacts.write_text(args.csv, listing.to_csv_text())
+    artifacts.write_text(args.html, listing.to_html())
     counts = Counter(claims.verdicts(listing).values())
     return ", ".join(f"{counts[name]} {name}" for name in claims.VERDICTS)
 

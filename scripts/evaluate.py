@@ -24,6 +24,8 @@ def main(argv: list[str]) -> str:
     parser.add_argument("--scorings", type=Path, nargs="*", default=[], help="records of the pool's scorings")
     parser.add_argument("--augmentations", type=Path, nargs="*", default=[], help="records of the pool's augmentations")
     parser.add_argument("--texts", type=Path, nargs="*", default=[], help="records of captions and their embeddings")
+    parser.add_argument("--stylings", type=Path, nargs="*", default=[], help="records of restyled training images")
+    parser.add_argument("--stylers", type=Path, nargs="*", default=[], help="record of the styler behind them")
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--metrics", type=Path, required=True, help="output: JSON")
     parser.add_argument("--predictions", type=Path, required=True, help="output: Parquet, one row per test image")
@@ -83,7 +85,9 @@ def read_records(args, params: dict) -> dict:
         "select": selections,
         "score": by_loop(args.scorings),
         "augment": by_loop(args.augmentations),
-        "once": dict(zip(("caption", "embed_text"), map(once, args.texts), strict=False)),
+        "stylize": by_loop(args.stylings),
+        "once": dict(zip(("caption", "embed_text"), map(once, args.texts), strict=False))
+        | dict(zip(("train_styler",), map(once, args.stylers), strict=False)),
         "pretrained": artifacts.read_json(args.pretrained),
     }
 
@@ -114,7 +118,7 @@ def costs(records: dict, evaluation: dict) -> dict:
             "finetune": trained["stage"]["training_seconds"],
             "curve": trained["stage"]["monitor_seconds"],
         }
-        for step in ("score", "augment"):
+        for step in ("score", "augment", "stylize"):
             if number in records[step]:
                 seconds[step] = records[step][number]["stage"]["seconds"]
         loops.append(seconds)
@@ -138,8 +142,9 @@ def provenance(args, records: dict, evaluation: Stage, image: int) -> dict:
         stages[f"loop{loop}/select"] = selected["stage"]
         stages[f"loop{loop}/finetune"] = trained["stage"] | {"macs": TRAINING_STEP * image * drawn}
         ids[f"loop{loop}"] = selected["ids_hash"]
-        if loop in records["augment"]:
-            stages[f"loop{loop}/augment"] = records["augment"][loop]["stage"]
+        for step in ("augment", "stylize"):
+            if loop in records[step]:
+                stages[f"loop{loop}/{step}"] = records[step][loop]["stage"]
         if loop in records["score"]:
             stages[f"loop{loop}/score"] = records["score"][loop]["stage"] | {"macs": image * selected["pool_size"]}
         for name, seed in params["resolved"]["finetune"][loop - 1]["seeds"].items():

@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 
 from vecaf import artifacts, command
+from vecaf.data import image_sets
 from vecaf.data.images import Images
 from vecaf.data.transforms import EvalTransform, TrainTransform
+from vecaf.errors import ArtifactError
 from vecaf.models import backbone, head
 from vecaf.provenance import Stage
 from vecaf.training import finetune, recipes
@@ -23,6 +25,7 @@ def main(argv: list[str]) -> str:
     parser.add_argument("--optimizer", type=Path, help="optimiser state of the loop before")
     parser.add_argument("--embeddings", type=Path, help="pool embeddings behind this loop's selection (CEA)")
     parser.add_argument("--text", type=Path, help="caption embeddings of the pool (CEA)")
+    parser.add_argument("--stylized", type=Path, help="what is seen in place of the selected images")
     parser.add_argument("--batches", type=Path, help="log of the loops before")
     parser.add_argument("--curve", type=Path, help="curve of the loops before")
     parser.add_argument("--history", type=Path, help="record of the loops before")
@@ -33,7 +36,7 @@ def main(argv: list[str]) -> str:
     params, device = args.params, command.torch_device(args.device)
     training = params["training"]
     recipe = recipes.resolve(training["recipe"], training["overrides"])
-    inputs = (args.pool[0], *args.selection, *args.weights, args.optimizer, args.embeddings, args.text)
+    inputs = (args.pool[0], *args.selection, *args.weights, args.optimizer, args.embeddings, args.text, args.stylized)
     checkpoint = command.checkpoint(args, *inputs)
 
     with Stage("finetune", device) as stage:
@@ -42,7 +45,7 @@ def main(argv: list[str]) -> str:
         ids = np.unique(
             np.concatenate([artifacts.read_table(file)["id"].to_numpy(np.int64) for file in args.selection])
         )
-        chosen = pool.subset(ids).in_memory()
+        chosen = (restyled(args.stylized, ids, classes) if args.stylized else pool.subset(ids)).in_memory()
         model = starting_model(args.weights, params, len(classes), recipe.drop_path)
         objective = head.resolve_objective(params["objective"], classes)
         result = finetune.finetune(
@@ -75,6 +78,14 @@ def main(argv: list[str]) -> str:
     checkpoint.remove()
     loss = np.mean(result.log["loss"][-10:])
     return f"batches {params['start']}…{params['stop']} on {len(ids)} images, loss of the last ten {loss:.3f}"
+
+
+def restyled(file: Path, ids: np.ndarray, classes: list[str]) -> Images:
+    """Return the images that stand in for the selected ones; raises ArtifactError when they are of other ids."""
+    images, _ = image_sets.read([file], classes)
+    if not np.array_equal(images.ids, ids):
+        raise ArtifactError(f"{file} holds other images than were selected; delete it and run its target again")
+    return images
 
 
 def starting_model(weights: list[Path], params: dict, classes: int, drop_path: float) -> backbone.Backbone:

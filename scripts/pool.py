@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from vecaf import artifacts, command
-from vecaf.data import pool, sources
+from vecaf.data import planting, pool, sources
 
 
 def main(argv: list[str]) -> str:
-    parser = command.parser(__doc__, "dataset, source, split_rule, pool_size, judged_on, seeds")
+    parser = command.parser(__doc__, "dataset, source, split_rule, pool_size, judged_on, planted, seeds")
     parser.add_argument("--root", required=True, help="folder of the images; `none` for embedded ones")
     parser.add_argument("--index", type=Path, required=True, help="output: Parquet table of ids, files and labels")
     parser.add_argument(
@@ -19,11 +19,16 @@ def main(argv: list[str]) -> str:
 
     root = None if args.root == "none" else args.root
     source = sources.load(params["source"], root, split_rule=params["split_rule"], seed=seeds["split"])
+    planted = params.get("planted")
+    if planted:
+        source = planting.sample(source, planted["images"], planted["seed"])
     index, images, meta = pool.build_pool(
         source, dataset=params["dataset"], tuning_seed=seeds["tuning"], pool_size=params["pool_size"]
     )
     if params["judged_on"] == "tuning":
         index, images, meta = pool.judged_on_tuning(index, images, meta)
+    if planted:
+        index, images, meta = planting.plant(index, images, meta, planted)
     artifacts.write_array(args.images, images)
     artifacts.write_table(args.index, index)
     artifacts.write_json(args.meta, meta)

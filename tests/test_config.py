@@ -191,7 +191,7 @@ def test_the_paper_and_the_demo_agree_with_the_schema_for_editors(paper_raw, dem
 def test_the_study_in_the_docs_is_a_valid_one(paper_raw):
     block = (ROOT / "docs/own-study.md").read_text().split("```yaml")[1].split("```")[0]
     study = Study(config.load(merge(paper_raw, yaml.safe_load(block))))
-    assert len(study.runnable("table1")) == 18
+    assert len(study.cells("table1")) == 18
 
 
 def test_parsing_imports_nothing_heavy():
@@ -271,3 +271,31 @@ def test_a_head_that_is_not_the_one_whose_losses_are_read_is_refused(paper_raw):
     assert "methods.mine.head: ods finetunes the head whose losses it reads; set ods.first_loop" in problems(
         paper_raw, **changes
     )
+
+
+def test_stylers_and_planted_pools_are_checked(paper_raw):
+    text = problems(
+        paper_raw,
+        methods={"clipstyler_snow": {"stylize": {"styler": "sand"}}},
+        stylers={"snow": {"text": "snowy day", "crop": 512}, "fog": {"text": "foggy day", "steps": 0}},
+        datasets={"imagenet_snow": {"planted": {"corruption": "hail", "severity": 6}}},
+    )
+    for expected in (
+        "stylers.fog.steps: 0 is not allowed",
+        "crop 512 is larger than size 256",
+        "datasets.imagenet_snow.planted.corruption: 'hail' is not allowed",
+        "datasets.imagenet_snow.planted.severity: 6 is not allowed",
+    ):
+        assert expected in text, f"{expected!r} is missing in:\n{text}"
+    assert "methods.clipstyler_snow.stylize.styler: 'sand' is not one of fog, snow" in problems(
+        paper_raw, methods={"clipstyler_snow": {"stylize": {"styler": "sand"}}}
+    )
+
+
+def test_a_planted_pool_is_as_large_as_it_keeps(paper_raw):
+    blocks = [{"datasets": {"imagenet_snow": ["0.005pct"]}, "methods": ["random"]}]
+    assert "0.005pct of 10000 images gives K = 0" in problems(paper_raw, exhibits={"table7": {"blocks": blocks}})
+    study = Study(config.load(paper_raw))
+    assert study.pool_params("imagenet_snow")["pool_size"] == 10_000
+    assert study.origin("imagenet_snow") == "imagenet"
+    assert study.captioned("imagenet_snow") == "imagenet_snow"

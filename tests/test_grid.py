@@ -76,14 +76,6 @@ def test_cells_the_paper_does_not_report_carry_its_reason_and_plan_nothing(paper
     assert all(rows[str(cell)][1:] == [None, "not reported", reason] for cell, reason in skipped.items())
 
 
-def test_what_has_no_implementation_is_named_and_never_dropped(paper):
-    for cell in paper.cells("table1"):
-        row = next(row for row in paper.expected("table1") if row[0] == str(cell))
-        missing = paper.missing(cell.method)
-        assert (row[1] is None) == (missing is not None)
-        assert row[2] == (None if missing is None else "not implemented")
-
-
 def test_subset_sizes_are_exact():
     assert [subset_size(f"{percent}pct", 1_281_167) for percent in (1, 2, 4, 100)] == [
         12_811,

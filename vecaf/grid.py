@@ -72,18 +72,6 @@ class Grid:
         shown = (self.shown(exhibit) for exhibit in wanted)
         return list(dict.fromkeys(cell for cells in shown for cell, reason in cells.items() if reason is None))
 
-    @cache  # noqa: B019
-    def missing(self, method: str) -> str | None:
-        """Say what of a method has no implementation yet, or None when its cells can run."""
-        spec = self.method(method)
-        if spec.stylize is not None:
-            return f"style transfer {spec.stylize.kind}"
-        return None
-
-    def runnable(self, *exhibits: str) -> list[Cell]:
-        """Return the cells of these exhibits whose method is implemented."""
-        return [cell for cell in self.cells(*exhibits) if self.missing(cell.method) is None]
-
     def scored_after(self, exhibit: str) -> list[Cell]:
         """Return the cells, one a seed, on whose pool after loop 1 the exhibit's methods select (``weights_of``)."""
         return [cell for cell in self.shown(exhibit) if cell.method == self.config.exhibits[exhibit].weights_of]
@@ -114,7 +102,7 @@ class Grid:
 
         def pool(dataset: str) -> tuple:
             spec = self.dataset(dataset)
-            return spec.source, spec.root, spec.split_rule, spec.judged_on
+            return spec.source, spec.root, spec.split_rule, spec.judged_on, spec.planted
 
         origin = self.origin(name)
         return origin if pool(origin) == pool(name) else name
@@ -133,6 +121,11 @@ class Grid:
 
     def prompt(self, method: str) -> str:
         return self.method(method).prompt or NO_PROMPT
+
+    def styler(self, method: str) -> str | None:
+        """Return the styler whose images a method is finetuned on, None for those that see the pool's own."""
+        spec = self.method(method)
+        return None if spec.stylize is None else spec.stylize.styler
 
     @cache  # noqa: B019
     def turns(self, method: str, schedule: str) -> list[Turn]:

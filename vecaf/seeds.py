@@ -28,6 +28,9 @@ STREAMS: dict[str, tuple[str, ...]] = {
     "captions": ("dataset",),
     "text": ("dataset",),
     "corruption": ("dataset",),
+    "styler": ("dataset",),
+    "planted": ("dataset",),
+    "stylize": ("dataset",),
     "projection": ("dataset", "backbone"),
 }
 

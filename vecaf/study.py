@@ -18,6 +18,7 @@ from vecaf.ratio import ratio_of
 from vecaf.training import recipes
 
 WHOLE_POOL = "100pct"
+CORRUPTING = ("table3",)  # exhibits whose cells are judged on corrupted images, too
 JPEG_QUALITY = 85  # of ImageNet-C
 
 
@@ -31,7 +32,7 @@ class Study(Grid):
 
     def pool_params(self, dataset: str) -> dict[str, Any]:
         spec = self.dataset(dataset)
-        return {
+        params = {
             "dataset": dataset,
             "source": spec.source,
             "split_rule": spec.split_rule,
@@ -39,6 +40,10 @@ class Study(Grid):
             "judged_on": spec.judged_on,
             "seeds": {name: seeds.stream(name, dataset=self.origin(dataset)) for name in ("split", "tuning")},
         }
+        if (planted := spec.planted) is not None:
+            params["planted"] = planted.model_dump() | {"seed": seeds.stream("planted", dataset=self.origin(dataset))}
+            params["pool_size"] = spec.pool_size and min(spec.pool_size, planted.images)
+        return params
 
     def caption_params(self, dataset: str, captioner: str) -> dict[str, Any]:
         """Return what the captions of a dataset depend on; how many jobs write them is not among it."""
@@ -174,6 +179,18 @@ class Study(Grid):
             params["seeds"]["loss_head"] = stream if options["carry"] else seeds.derive(stream, loop)
         return params
 
+    def styler_params(self, dataset: str, styler: str) -> dict[str, Any]:
+        seed = seeds.stream("styler", dataset=self.origin(dataset))
+        return {**self.config.stylers[styler].model_dump(), "seed": seed}
+
+    def stylize_params(self, cell: Cell) -> dict[str, Any]:
+        spec = self.method(cell.method).stylize
+        return {
+            "share": spec.share,
+            "quality": spec.quality,
+            "seed": seeds.stream("stylize", dataset=self.origin(cell.dataset)),
+        }
+
     def evaluate_params(self, cell: Cell) -> dict[str, Any]:
         params = self.score_params(cell)
         params.pop("dtype")
@@ -197,7 +214,7 @@ class Study(Grid):
         part: ``backbone``, ``encoder`` or ``captioner``.
         """
         found: dict[tuple[str, str], set[str]] = {}
-        for dataset, backbone, method in {(c.dataset, c.backbone, c.method) for c in self.runnable(*exhibits)}:
+        for dataset, backbone, method in {(c.dataset, c.backbone, c.method) for c in self.cells(*exhibits)}:
             models = [("backbone", backbone)]
             if self.method(method).cea is not None:
                 models.append(("encoder", self.encoder(dataset, method)))
@@ -244,7 +261,11 @@ class Study(Grid):
                 "captioner": {"name": captioner} | self.caption_params(cell.dataset, captioner),
                 "encoder": {"name": encoder} | self.text_params(cell.dataset, encoder, self.prompt(cell.method)),
             }
-        return {
+        styling = {}
+        if (styler := self.styler(cell.method)) is not None:
+            told = {"styler": self.styler_params(cell.dataset, styler), **self.stylize_params(cell)}
+            styling = {"stylize": told}
+        return styling | {
             "pool": self.pool_params(cell.dataset),
             "backbone": self.backbone_params(cell.dataset, cell.backbone),
             "score": self.score_params(cell),
@@ -276,6 +297,9 @@ class Study(Grid):
         objective = spec.objective
         flat["objective"] = objective if isinstance(objective, str) else objective.model_dump()
         flat["loop.accumulate"] = spec.accumulate
+        if spec.stylize is not None:
+            flat |= {f"stylize.{key}": value for key, value in spec.stylize.model_dump().items()}
+            flat["stylize.text"] = self.config.stylers[spec.stylize.styler].text
         return flat
 
     # --- what collecting and tables are told -------------------------------------------------------------------
@@ -283,14 +307,12 @@ class Study(Grid):
     def expected(self, exhibit: str) -> list[list[Any]]:
         """Return [cell, digest, status, reason] of every cell an exhibit shows.
 
-        digest is None for cells that plan no job; status is then "not reported" or "not implemented".
+        digest is None for cells that plan no job; status is then "not reported".
         """
         rows: list[list[Any]] = []
         for cell, skipped in self.shown(exhibit).items():
             if skipped:
                 rows.append([str(cell), None, "not reported", skipped])
-            elif missing := self.missing(cell.method):
-                rows.append([str(cell), None, "not implemented", missing])
             else:
                 rows.append([str(cell), self.digest(cell), None, None])
         return rows
@@ -317,6 +339,7 @@ class Study(Grid):
             "methods": {method: self.title(method) for method, _ in rows},
             "variants": self._variants_said(rows, columns),
             "domains": list(self.config.ood.corruptions),
+            "severities": list(self.config.ood.severities),
             "backbones": {name: self._backbone_said(name) for name in dict.fromkeys(b for _, b, _ in columns)},
             "schedules": self._schedules_said(rows),
             "readings": self._readings_said(rows, columns),
@@ -364,7 +387,7 @@ class Study(Grid):
         A place is dataset, backbone, ratio and schedule; the parameters are those of its first seed.
         """
         firsts: dict[tuple, Cell] = {}
-        for cell in self.runnable(exhibit):
+        for cell in self.cells(exhibit):
             firsts.setdefault((cell.dataset, cell.backbone, cell.method, cell.ratio, cell.schedule), cell)
         return [
             {key: value for key, value in asdict(cell).items() if key != "seed"}
@@ -409,7 +432,7 @@ class Study(Grid):
     def _family_said(self, method: str) -> dict[str, Any]:
         """Return the domain that a method is made for, and its family: its name and title without that domain."""
         spec = self.method(method)
-        domain = spec.prompt or (spec.stylize.prompt if spec.stylize else None)
+        domain = spec.prompt or self.styler(method)
         family = method.removesuffix(f"_{domain}") if domain else method
         known = family in self.config.methods
         title = self.title(family) if known else spec.title.rpartition(",")[0] or spec.title
@@ -463,7 +486,7 @@ class Study(Grid):
 
         def cells(exhibit: str) -> list[Cell]:
             shown = self.shown(exhibit).items()
-            return [cell for cell, reason in shown if reason is None and self.missing(cell.method) is None]
+            return [cell for cell, reason in shown if reason is None]
 
         return {name: digest([(str(cell), self.digest(cell)) for cell in cells(name)]) for name in self.exhibits()}
 

@@ -318,7 +318,7 @@ def test_the_script_reads_measures_by_their_name(paper, tmp_path):
     pd.DataFrame(rows).to_csv(file, index=False)
     told["measures"] = {"batches_to_accuracy": str(file)}
     common = ["--params", json.dumps(told), "--md", str(tmp_path / "c.md")]
-    out = ["--csv", str(tmp_path / "c.csv")]
+    out = ["--csv", str(tmp_path / "c.csv"), "--html", str(tmp_path / "c.html")]
     assert script.main([*common, *out, "--measures", str(file)]) == "1 holds, 0 fails, 0 undecided, 0 not yet testable"
     assert script.main([*common, *out]) == "0 holds, 0 fails, 0 undecided, 1 not yet testable"
     file.write_text('"')

@@ -160,3 +160,8 @@ def test_a_map_is_seeded_and_keeps_neighbours_together():
     assert (one.shape, one.dtype) == ((90, 2), np.float32)
     distances = np.linalg.norm(one[:, None] - one[None], axis=2) + np.eye(90) * 1e9
     assert (distances.argmin(axis=1) // 30 == np.arange(90) // 30).all()
+
+
+def test_a_name_stands_at_the_top_of_where_its_class_lies_closest_together():
+    cluster = np.array([[0.0, 0.0], [0.1, 0.2], [0.0, 0.1], [0.1, 0.0]])
+    assert figure6._top(np.vstack([cluster, [[50.0, 50.0]]])).tolist() == [0.1, 0.2]

@@ -81,6 +81,14 @@ def test_what_cannot_be_true_is_refused(complete, block, change, message):
         metrics.check_metrics(complete, FILE)
 
 
+def test_a_file_of_an_older_schema_is_told_in_one_sentence(complete):
+    older = {key: value for key, value in complete.items() if key != "cost"} | {"schema_version": 0}
+    with pytest.raises(ArtifactError) as error:
+        metrics.check_metrics(older, FILE)
+    assert str(error.value).startswith(f"{FILE} was written under schema 0, this version reads 1; evaluate the cell")
+    assert "cost" not in str(error.value)
+
+
 def test_all_problems_are_told_together(complete):
     broken = without(without(complete, "metrics.n"), "provenance.ids")
     with pytest.raises(ArtifactError, match=r"metrics\.n is missing; provenance\.ids is missing"):

@@ -196,3 +196,15 @@ def test_a_study_where_nothing_is_measured_still_draws(paper, layout, tmp_path):
 def test_families_differ_in_colour_and_in_shape():
     colours, shapes = ({family[part] for family in FAMILIES.values()} for part in (1, 2))
     assert len(colours) == len(shapes) == len(FAMILIES)
+
+
+@pytest.mark.parametrize(
+    ("values", "edge"),
+    [
+        ([-0.8, 0.6, 2.2], 2.2),  # a little beyond the others: the axis widens
+        ([-0.8, 0.6, 30.0], 2.0),  # ruined: cut off, with its number
+        ([], 2.0),
+    ],
+)
+def test_the_axis_cuts_off_only_what_lies_far_outside(values, edge):
+    assert specification_curve._edge(values) == edge

@@ -199,8 +199,8 @@ def collected(tmp_path, digest, status=None, reason=None):
 
 def test_cells_without_numbers_say_why(tmp_path):
     assert collected(tmp_path, "abc")["status"] == "not run"
-    row = collected(tmp_path, None, "not implemented", "selector ta_vaal")
-    assert (row["status"], row["reason"]) == ("not implemented", "selector ta_vaal")
+    row = collected(tmp_path, None, "not reported", "the paper prints “-”")
+    assert (row["status"], row["reason"]) == ("not reported", "the paper prints “-”")
 
 
 def test_a_broken_metrics_file_is_named(tmp_path):
@@ -228,6 +228,8 @@ def test_weights_and_selections_that_do_not_belong_together_are_refused(tmp_path
             scorings=[],
             augmentations=[],
             texts=[],
+            stylings=[],
+            stylers=[],
             pretrained=tmp_path / "weights.json",
             metrics=tmp_path / "metrics.json",
         )

@@ -90,7 +90,7 @@ def test_a_figure_that_cannot_be_drawn_leaves_nothing(study, files):
 
 
 def written(files, study, exhibit, *more):
-    outputs = {ending: files / f"{exhibit}.{ending}" for ending in ("csv", "md", "tex")}
+    outputs = {ending: files / f"{exhibit}.{ending}" for ending in ("csv", "md", "tex", "html")}
     arguments = ["--rows", str(files / "rows.parquet"), "--params", told(study, exhibit), *more]
     said = table.main([*arguments, *(word for ending, file in outputs.items() for word in (f"--{ending}", str(file)))])
     return said, outputs

@@ -9,7 +9,7 @@ from pools import SEEDS, make_inputs, quick
 
 from vecaf import selection
 from vecaf.seeds import derive
-from vecaf.selection import engine, objectives
+from vecaf.selection import assignment, engine, objectives
 from vecaf.selection.base import random_ids
 
 
@@ -60,7 +60,7 @@ def test_the_logged_snapshot_takes_the_selected_images_as_centroids(inputs):
     ids, found = activeft(inputs)
     z = engine.on_sphere(inputs.embeddings)
     c = z[np.isin(inputs.ids, ids)]
-    value, _ = objectives.contrastive(0.07, 1.0)(c, z, engine.assign(z, c), torch.ones(len(z)))
+    value, _ = objectives.contrastive(0.07, 1.0)(c, z, assignment.brute_force(z, c), torch.ones(len(z)))
     assert found["objective_of_selected"] == pytest.approx(value.item(), rel=1e-5)
     assert found["objective_of_random_sd"] > 0
 

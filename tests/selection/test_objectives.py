@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize, softplus
 
-from vecaf.selection import engine, objectives
+from vecaf.selection import assignment, objectives
 
 TAU = 0.07
 
@@ -67,21 +67,21 @@ def check(found, wanted, c):
 @pytest.mark.parametrize("weighted", [False, True])
 def test_contrastive_equals_the_naive_form(z, c, weights, balance, weighted):
     w = weights if weighted else torch.ones_like(weights)
-    found = objectives.contrastive(TAU, balance)(c, z, engine.assign(z, c), w)
+    found = objectives.contrastive(TAU, balance)(c, z, assignment.brute_force(z, c), w)
     check(found, by_autograd(naive_contrastive, c, z, w, balance), c)
 
 
 @pytest.mark.parametrize("diversity", [0.0, 0.1, 1.0])
 def test_equation_7_equals_the_naive_form(z, c, weights, diversity):
     p = weights / weights.sum()
-    found = objectives.separate_terms(TAU, diversity)(c, z, engine.assign(z, c), p)
+    found = objectives.separate_terms(TAU, diversity)(c, z, assignment.brute_force(z, c), p)
     check(found, by_autograd(naive_equation_7, c, z, p, diversity), c)
 
 
 def test_single_precision_stays_within_a_millionth(z, c):
     """The form that runs is float32; its value and gradient are those of double precision."""
     wanted = by_autograd(naive_contrastive, c, z, torch.ones(60, dtype=z.dtype), 1.0)
-    found = objectives.contrastive(TAU, 1.0)(c.float(), z.float(), engine.assign(z, c), torch.ones(60))
+    found = objectives.contrastive(TAU, 1.0)(c.float(), z.float(), assignment.brute_force(z, c), torch.ones(60))
     assert abs(found[0] - wanted[0]) / wanted[0] < 1e-6
     difference = along_the_sphere(found[1].double(), c) - along_the_sphere(wanted[1], c)
     assert difference.norm() / wanted[1].norm() < 2e-6
@@ -92,7 +92,7 @@ def test_value_at_the_start_by_numpy(z, c):
     similarities = np.exp(z_ @ c_.T / TAU)
     p, k = similarities.max(axis=1), similarities.argmax(axis=1)
     s = np.exp(c_ @ c_.T / TAU).sum(axis=0)
-    found, _ = objectives.contrastive(TAU, 1.0)(c, z, engine.assign(z, c), torch.ones(60, dtype=z.dtype))
+    found, _ = objectives.contrastive(TAU, 1.0)(c, z, assignment.brute_force(z, c), torch.ones(60, dtype=z.dtype))
     np.testing.assert_allclose(found.item(), -np.log(p / (p + s[k])).mean(), rtol=1e-12)
 
 
@@ -111,7 +111,7 @@ def test_detaching_changes_the_gradient_of_the_objective(z, c):
     ones = torch.ones(60, dtype=z.dtype)
     _, detached = by_autograd(naive_contrastive, c, z, ones, 1.0)
     _, both = by_autograd(naive_contrastive, c, z, ones, 1.0, detach=False)
-    found = objectives.contrastive(TAU, 1.0)(c, z, engine.assign(z, c), ones)[1]
+    found = objectives.contrastive(TAU, 1.0)(c, z, assignment.brute_force(z, c), ones)[1]
     near, far = ((along_the_sphere(other - found, c)).norm() for other in (detached, both))
     assert near < 1e-10 < 1e-6 < far
 
@@ -119,7 +119,7 @@ def test_detaching_changes_the_gradient_of_the_objective(z, c):
 @pytest.mark.parametrize("diversity", [0.0, 1.0])
 def test_one_centroid_has_no_diversity_term(z, diversity):
     c, p = draw(1, 6, 3), torch.full((60,), 1 / 60, dtype=torch.float64)
-    value, gradient = objectives.separate_terms(TAU, diversity)(c, z, engine.assign(z, c), p)
+    value, gradient = objectives.separate_terms(TAU, diversity)(c, z, assignment.brute_force(z, c), p)
     assert value.item() == pytest.approx(-(z @ c[0]).mean().item() / TAU)
     assert torch.isfinite(gradient).all()
 
@@ -129,7 +129,7 @@ def test_a_larger_loss_pulls_harder_in_equation_7_and_weaker_as_released(z, c):
 
     def pull(objective, weight):
         weights = torch.ones(1, dtype=z.dtype) * weight
-        one = objective(c, z[:1], engine.assign(z[:1], c), weights)[1]
+        one = objective(c, z[:1], assignment.brute_force(z[:1], c), weights)[1]
         return along_the_sphere(one, c).norm().item()
 
     equation_7, released = objectives.separate_terms(TAU, 0.0), objectives.contrastive(TAU, 1.0)
@@ -139,10 +139,11 @@ def test_a_larger_loss_pulls_harder_in_equation_7_and_weaker_as_released(z, c):
 
 @pytest.mark.parametrize("numbers", [1, 63, 1 << 20])
 def test_chunks_change_nothing(z, c, weights, monkeypatch, numbers):
-    whole = objectives.contrastive(TAU, 1.0)(c, z, engine.assign(z, c), weights)
+    whole = objectives.contrastive(TAU, 1.0)(c, z, assignment.brute_force(z, c), weights)
     both = objectives.repulsion(c, TAU, include_self=False, both_sides=True)
     monkeypatch.setattr(objectives, "CHUNK_NUMBERS", numbers)
-    parts = objectives.contrastive(TAU, 1.0)(c, z, engine.assign(z, c), weights)
+    monkeypatch.setattr(objectives, "CHUNK_ROWS", 1)
+    parts = objectives.contrastive(TAU, 1.0)(c, z, assignment.brute_force(z, c), weights)
     for found, wanted in zip(parts, whole, strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-14)
     for found, wanted in zip(objectives.repulsion(c, TAU, include_self=False, both_sides=True), both, strict=True):
@@ -153,7 +154,7 @@ def test_softplus_is_the_form_that_does_not_overflow():
     """At opposite directions exp(s/τ) underflows; the gather form stays finite."""
     c = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     z = torch.tensor([[-1.0, 0.0], [0.0, -1.0]])
-    value, gradient = objectives.contrastive(0.005, 1.0)(c, z, engine.assign(z, c), torch.ones(2))
+    value, gradient = objectives.contrastive(0.005, 1.0)(c, z, assignment.brute_force(z, c), torch.ones(2))
     assert torch.isfinite(value)
     assert torch.isfinite(gradient).all()
     assert value.item() == pytest.approx(softplus(torch.tensor(200.0)).item(), rel=1e-3)

@@ -85,6 +85,7 @@ def test_any_chunk_gives_the_same_ids(monkeypatch, numbers):
     pool, seeds = planted_pool(0), {"random_set": 0, "centroids": 0}
     wanted = selection.choose(quick("ods", ensemble=2, debias="matched"), pool, K, seeds)[0]
     monkeypatch.setattr(objectives, "CHUNK_NUMBERS", numbers)
+    monkeypatch.setattr(objectives, "CHUNK_ROWS", 16)
     found = selection.choose(quick("ods", ensemble=2, debias="matched"), pool, K, seeds)[0]
     np.testing.assert_array_equal(found, wanted)
 

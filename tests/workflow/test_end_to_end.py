@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+import tiny_styler
 from planning import copy_project, rules
 
 from vecaf import artifacts
@@ -31,6 +32,7 @@ TINY = {
         }
     },
     "methods": {"vecaf": {"ods": {"iterations": 5, "ensemble": 3}}},
+    "stylers": {"snow": {"clip": "tiny/clip", "vgg": "tiny/vgg.safetensors", **tiny_styler.QUICK}},
     "exhibits": {
         "table1": {
             "blocks": [
@@ -41,20 +43,23 @@ TINY = {
     },
 }
 CELL = "results/demo/cells/digits/vit_digits/vecaf/5pct/2loops/seed0"
+STYLED = CELL.replace("vecaf", "clipstyler_snow")
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     project = copy_project(tmp_path_factory.mktemp("study"))
+    tiny_styler.clip(project.folder / "tiny/clip")
+    tiny_styler.vgg_file(project.folder / "tiny/vgg.safetensors")
     project.snakemake(overlay=TINY)
     return project
 
 
-def test_the_table_holds_the_cell_and_names_what_is_missing(study):
+def test_the_table_holds_both_cells(study):
     text = (study.folder / "results/demo/tables/table1.md").read_text()
     row = next(line for line in text.splitlines() if line.startswith("| VeCAF"))
     assert "± n/a" in row
-    assert "not implemented" in next(line for line in text.splitlines() if line.startswith("| CLIPstyler"))
+    assert "± n/a" in next(line for line in text.splitlines() if line.startswith("| CLIPstyler"))
     assert "These are not the paper's numbers" in text
 
 
@@ -86,6 +91,24 @@ def test_provenance_is_complete(study):
     assert metrics["cost"]["batches"] == 6
     predictions = artifacts.read_table(study.folder / CELL / "predictions.parquet")
     assert (predictions["label"] == predictions["prediction"]).mean() == pytest.approx(metrics["metrics"]["top1"])
+
+
+def test_a_styler_is_trained_once_and_every_loop_finetunes_on_what_it_made_of_the_selection(study):
+    styler = artifacts.read_json(study.folder / "results/demo/stylers/digits/snow/styler.json")
+    provenance = artifacts.read_json(study.folder / STYLED / "metrics.json")["provenance"]
+    assert {"train_styler", "loop1/stylize", "loop2/stylize"} <= set(provenance["stages"])
+    assert provenance["readings"]["stylize.text"] == styler["options"]["text"] == "snowy day"
+    index = artifacts.read_table(study.folder / "results/demo/pool/digits/index.parquet").query("split == 'pool'")
+    sets = []
+    for loop in (1, 2):
+        images = artifacts.read_table(study.folder / STYLED / f"loop{loop}/stylized.parquet")
+        assert images.attrs["styler_hash"] == styler["weights_hash"]
+        assert images.attrs["ids_hash"] == provenance["ids"][f"loop{loop}"]
+        labels = index.set_index("id")["label"][images["id"]]
+        assert images["label"].tolist() == labels.tolist()
+        sets.append(set(images["id"]))
+    assert len(sets[0]) == len(sets[1]) == 71
+    assert sets[0] != sets[1]  # a fresh random set in each loop
 
 
 def test_logs_hold_all_loops_and_weights_between_loops_are_gone(study):

@@ -9,7 +9,7 @@ CURVES = ("figure1b", "figure4", "figure5_b2a", "accuracy_cost")
 def test_figures_of_curves_plan_the_cells_they_show_and_one_table_of_curves_each(fresh, demo):
     jobs = fresh.plan(*CURVES, overlay={"shows": demo.exhibits()})
     planned = rules(jobs)
-    assert planned["evaluate"] == planned["finetune_last"] == len(demo.runnable(*CURVES))
+    assert planned["evaluate"] == planned["finetune_last"] == len(demo.cells(*CURVES))
     for rule in ("metrics", "curves", "figure"):
         assert {job["exhibit"] for job in jobs if job["rule"] == rule} == set(CURVES)
     assert not {"map_pool", "samples", "keep_scores", "table"} & set(planned)
@@ -40,7 +40,7 @@ def test_all_figures_are_the_papers(fresh, demo):
     """Of the study's own figures none is among them: their cells cost as much again and are asked for by name."""
     jobs = fresh.plan("all_figures", overlay={"shows": demo.exhibits()})
     drawn = {job["exhibit"] for job in jobs if job["rule"] == "figure"}
-    assert drawn == {"figure1b", "figure4", "figure5_b2a", "figure6"}
+    assert drawn == {"figure1b", "figure3", "figure4", "figure5_b2a", "figure6"}
 
 
 def test_what_a_cell_costs_holds_the_scoring_behind_its_first_selection(fresh):

@@ -42,7 +42,7 @@ TINY = {
 CELLS = "results/demo/cells"
 VECAF, UNIFORM = (f"digits/vit_digits/{name}/5pct/2loops/seed0" for name in ("vecaf", "vecaf_uniform"))
 RANDOM = "digits/vit_digits/random/5pct/single/seed0"
-COLLECTING = {"metrics": 2, "ids": 1, "table": 2, "claims": 1}
+COLLECTING = {"metrics": 2, "ids": 1, "table": 2, "claims": 1, "report": 1}
 pytestmark = pytest.mark.slow
 
 
@@ -102,6 +102,9 @@ def test_a_clone_of_the_full_bundle_makes_every_table_and_runs_no_cell(study, cl
         pd.testing.assert_frame_equal(ours.drop(columns="origin"), theirs.drop(columns="origin"))
     table = (there.folder / "results/demo/tables/table1.md").read_text()
     assert "†: from the published bundle, in whole or in part (2 of 2 measured cells)" in " ".join(table.split())
+    page = (there.folder / "results/demo/report.html").read_text()
+    assert "3 of them are from the published bundle" in " ".join(page.split())
+    assert page.count("<td>measured, published</td>") == 3
     # Overlaps of ids are told from the bundle's selections.
     tables = [(project.folder / "results/demo/tables/readings.csv").read_text() for project in (there, study)]
     assert tables[0] == tables[1]
@@ -121,7 +124,7 @@ def test_a_cell_that_is_run_again_comes_before_its_published_result(study, clone
     there = clone()
     there.snakemake(overlay=TINY)
     there.snakemake(f"{CELLS}/{RANDOM}/metrics.json", overlay=TINY)
-    assert rules(there.plan(overlay=TINY)) == {"metrics": 1, "table": 1, "claims": 1}
+    assert rules(there.plan(overlay=TINY)) == {"metrics": 1, "table": 1, "claims": 1, "report": 1}
     there.snakemake(overlay=TINY)
     found = rows(there)
     assert found["origin"].to_dict() == {"random": "run", "vecaf": "published"}

@@ -76,6 +76,7 @@ def test_a_line_of_ods_plans_selection_of_ods_cells_and_what_follows(finished):
         "metrics": 1,
         "table": 1,
         "claims": 1,
+        "report": 1,
     }
 
 
@@ -93,7 +94,7 @@ def test_a_raised_version_reruns_the_expensive_step(finished, demo):
     lock["evaluate"]["version"] += 1
     path.write_text(json.dumps(lock))
     cells = len(demo.cells("table1", "extensions"))
-    assert rules(finished.plan()) == {"evaluate": cells, "metrics": 2, "table": 2, "claims": 1}
+    assert rules(finished.plan()) == {"evaluate": cells, "metrics": 2, "table": 2, "claims": 1, "report": 1}
 
 
 def test_equal_first_selections_are_made_once(fresh):

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 STUBS = Path(__file__).parent / "stubs"
-CHAIN = {"finetune", "finetune_last", "score", "score_predicting", "augment", "select", "evaluate"}
+CHAIN = {"finetune", "stylize", "finetune_last", "score", "score_predicting", "augment", "select", "evaluate"}
 CELL = "results/demo/cells/digits/vit_digits/vecaf/5pct/3loops/seed0"
 
 
@@ -84,7 +84,7 @@ def test_every_value_of_the_profile_has_a_reason(fresh):
 
 def test_a_cell_is_one_job_and_shared_steps_are_none_of_it(submissions, paper):
     groups = [job for job in submissions if len(job) > 1]
-    cells = len(paper.runnable(*(f"table{number}" for number in range(1, 8))))
+    cells = len(paper.cells(*(f"table{number}" for number in range(1, 8))))
     assert len(groups) == cells
     assert {step for job in groups for step in job} == CHAIN
     assert all(Counter(job)["finetune_last"] == Counter(job)["evaluate"] == 1 for job in groups)

@@ -16,10 +16,6 @@ from vecaf.data.pool import TUNING_SHARE
 from vecaf.models import captioners, text_encoders
 from vecaf.ratio import ratio_of, subset_size
 
-# Named in the paper's grid, but without an implementation yet: their cells are listed as "not implemented" and plan
-# no job. A name that is neither registered nor here is a spelling mistake and refused.
-PLANNED_STYLES = {"clipstyler"}
-
 
 def contradictions(config: Config) -> Iterator[str]:
     """Yield every contradiction between values that are valid one by one."""
@@ -66,8 +62,8 @@ def contradictions(config: Config) -> Iterator[str]:
                     f"methods.{name}.head: {method.selector} finetunes the head whose losses it reads; "
                     f"set {method.selector}.first_loop"
                 )
-        if method.stylize is not None and method.stylize.kind not in PLANNED_STYLES:
-            yield unknown(f"methods.{name}.stylize.kind", method.stylize.kind, PLANNED_STYLES)
+        if method.stylize is not None and method.stylize.styler not in config.stylers:
+            yield unknown(f"methods.{name}.stylize.styler", method.stylize.styler, config.stylers)
         yield from _check_training(f"methods.{name}.training", config, method.training)
 
     for name, dataset in config.datasets.items():
@@ -100,9 +96,10 @@ def contradictions(config: Config) -> Iterator[str]:
 
 def _selectable(dataset: Dataset) -> int | None:
     """Return how many images can be selected from: without the tuning split (a tenth, about) where that judges."""
-    if dataset.pool_size is None or dataset.judged_on == "test":
-        return dataset.pool_size
-    return math.floor((1 - TUNING_SHARE) * dataset.pool_size)
+    size = dataset.pool_size
+    if size is not None and dataset.planted is not None:
+        size = min(size, dataset.planted.images)
+    return size if size is None or dataset.judged_on == "test" else math.floor((1 - TUNING_SHARE) * size)
 
 
 def _params(key: str, model: type[BaseModel], values: dict[str, Any]):

@@ -9,6 +9,7 @@ from pydantic import Field, create_model
 from vecaf import augmentation, selection
 from vecaf.config.claims import Claims
 from vecaf.config.part import Name, Part
+from vecaf.models.clipstyler.options import Options as StylerOptions
 from vecaf.models.pretraining import Options as PretrainingOptions
 from vecaf.training import recipes
 
@@ -34,6 +35,15 @@ class Curve(Part):
     points: int = Field(100, ge=1, le=1000, description="evaluations per budget; 100 = every 1 % of the batches")
     test_images: int = Field(1000, ge=1, description="size of the fixed seeded subset of the test set")
     probe_images: int = Field(512, ge=1, description="size of the fixed seeded probe set of the pool (its loss)")
+
+
+class Planted(Part):
+    """A pool with a known share of corrupted images: which of them does a domain prompt find?"""
+
+    corruption: Literal["snow", "fog"] = "snow"
+    severity: int = Field(3, ge=1, le=5)
+    share: float = Field(0.05, gt=0, lt=1, description="of the pool's images that are corrupted")
+    images: int = Field(10_000, ge=1, description="at most so many images a split: all of them are packed as pixels")
 
 
 class Dataset(Part):
@@ -70,6 +80,7 @@ class Dataset(Part):
     )
     curve: Curve = Field(default_factory=Curve)
     corruption_shards: int = Field(1, ge=1, description="jobs that make one corrupted test set, each of a part")
+    planted: Planted | None = Field(None, description="corrupt a share of the pool; the test set stays clear")
     b2a_levels: list[Annotated[float, Field(gt=0, le=100)]] = Field(
         default_factory=list, description="top-1 accuracies in percent whose batches to reach figure 5 shows"
     )
@@ -121,8 +132,11 @@ class OneVsAll(Part):
 
 
 class Stylize(Part):
-    kind: str
-    prompt: str
+    """What finetuning sees in place of the selected images."""
+
+    styler: str = Field(description="a name of `stylers`; in table 3 also the domain that the method is made for")
+    share: float = Field(1.0, ge=0, le=1, description="of the images that are restyled; the others are only resized")
+    quality: int | None = Field(95, ge=1, le=95, description="of the JPEG files they are kept as; null: lossless")
 
 
 class _Method(Part):
@@ -141,7 +155,7 @@ class _Method(Part):
     training: dict[str, Any] = Field(default_factory=dict, description="overrides of the study's `training` section")
     budget: int = Field(1, ge=1, description="finetuning budget, in multiples of the dataset's batches")
     schedules: dict[str, list[Turn]] = Field(default_factory=dict, description="this method's own form of a schedule")
-    stylize: Stylize | None = None
+    stylize: Stylize | None = Field(None, description="finetune on restyled images; null: on the pool's own")
 
 
 Method = create_model(
@@ -209,6 +223,31 @@ class Keep(Part):
     intermediates: bool = Field(False, description="weights and scores between loops")
 
 
+class Rates(Part):
+    """Multiply-accumulates a second of each step."""
+
+    caption: float = Field(5e12, gt=0)
+    embed_text: float = Field(5e13, gt=0)
+    score: float = Field(5e13, gt=0)
+    augment: float = Field(1e12, gt=0)
+    select: float = Field(5e12, gt=0)
+    finetune: float = Field(5e13, gt=0)
+    evaluate: float = Field(5e13, gt=0)
+
+
+class Estimate(Part):
+    """What `snakemake estimate` assumes as long as no finished cell of the study says better."""
+
+    device: str = Field("one A100", description="what the rates are of; in words")
+    macs_per_second: Rates = Field(default_factory=Rates)
+    images_per_second: float = Field(100, gt=0, description="read, decoded and transformed by one CPU thread")
+    start_seconds: float = Field(20, ge=0, description="that every job takes before its work begins")
+    parallel: int = Field(16, ge=1, description="cells that run at once: their passing files make the peak of the disk")
+    pool_sizes: dict[Name, Annotated[int, Field(ge=1)]] = Field(
+        default_factory=dict, description="about how large a pool is whose size the configuration does not state"
+    )
+
+
 class Config(Part):
     """The whole study."""
 
@@ -224,7 +263,9 @@ class Config(Part):
     keep: Keep = Field(default_factory=Keep)
     training: Training = Field(default_factory=Training)
     ood: OutOfDistribution = Field(default_factory=OutOfDistribution)
+    estimate: Estimate = Field(default_factory=Estimate)
     prompts: dict[Name, str] = Field(default_factory=dict)
+    stylers: dict[Name, StylerOptions] = Field(default_factory=dict)
     datasets: dict[Name, Dataset]
     backbones: dict[Name, BackboneSpec]
     captioners: dict[Name, Captioner]

@@ -66,13 +66,13 @@ def _ranks(sizes: Sizes, params: Mapping[str, Any], log: Mapping[str, Any]) -> d
 def _centroids(sizes: Sizes, rows: int, repulsion: int) -> dict[str, int]:
     """One evaluation of an objective of K centroids, with its gradient, on some rows.
 
-    assignment: ⟨e_i, θ_k⟩ of all pairs; similarity and pull: of each sample with its own centroid, and back; repulsion:
-    so many products of K × K × d.
+    assignment: ⟨e_i, θ_k⟩ of all pairs; lazy assignment makes fewer, and the log says how many. similarity and pull:
+    of each sample with its own centroid, and back. repulsion: so many pairs of centroids.
     """
     k, d = sizes.chosen, sizes.width
     return {
         "assignment": rows * k * d,
-        "repulsion": repulsion * k * k * d,
+        "repulsion": repulsion * d,
         "similarity": rows * d,
         "pull": rows * d,
     }
@@ -82,17 +82,16 @@ def _centroids(sizes: Sizes, rows: int, repulsion: int) -> dict[str, int]:
 def _ods(sizes: Sizes, params: Mapping[str, Any], log: Mapping[str, Any]) -> dict[str, int]:
     """Every member's iterations on all rows or on those drawn, then whole evaluations for the log.
 
-    Those are one for each member, one of the debiased centroids, one of the selected images and five of random sets.
-    Equation 7's diversity term has a product for its value and two for its gradient by both sides, the released form
-    one for the gradient by one side.
+    Those are one for each member, one of the debiased centroids if they are no member's, one of the selected images and
+    five of random sets.
     """
     steps = log.get("iterations", [params["iterations"]] * params["ensemble"])
-    repulsion = {"released": 2}.get(params["objective"], 3 if params["diversity"] and sizes.chosen > 1 else 0)
-    whole = len(steps) + 1 + 1 + RANDOM_SETS
+    repulsion = 0 if not params["diversity"] else _repulsion(params["objective"], sizes.chosen)
+    whole = len(steps) + (params["debias"] not in ("none", "best_member")) + 1 + RANDOM_SETS
     # Ids are chosen from the debiased centroids and, where those are others, from member 1's for comparison.
     debiasing = log.get("debiasing", {})
     alone = params["debias"] == "none" or (params["debias"] == "best_member" and debiasing.get("member") == 1)
-    parts = _optimised(sizes, sum(steps), params["rows"], whole, repulsion, choices=1 if alone else 2)
+    parts = _optimised(sizes, sum(steps), params["rows"], whole, repulsion, log, choices=1 if alone else 2)
     return parts | {"debiasing": _debiasing(sizes, len(steps), params["debias"])}
 
 
@@ -106,16 +105,37 @@ def _debiasing(sizes: Sizes, members: int, how: str) -> int:
 @formula("activeft")
 def _activeft(sizes: Sizes, params: Mapping[str, Any], log: Mapping[str, Any]) -> dict[str, int]:
     """As one member of ODS, evaluated whole when optimised, for the selected images and for five random sets."""
-    repulsion = 2 if params["objective"] == "released" else 3 if sizes.chosen > 1 else 0
+    repulsion = _repulsion(params["objective"], sizes.chosen)
     steps = log.get("iterations", params["iterations"])
-    return _optimised(sizes, steps, params["rows"], 1 + 1 + RANDOM_SETS, repulsion, choices=1)
+    return _optimised(sizes, steps, params["rows"], 1 + 1 + RANDOM_SETS, repulsion, log, choices=1)
 
 
-def _optimised(sizes: Sizes, steps: int, rows: int | None, whole: int, repulsion: int, choices: int) -> dict[str, int]:
+def _repulsion(objective: str, k: int) -> int:
+    """Return how many pairs of centroids an evaluation multiplies, for its value and for its gradient.
+
+    Where the gradient is by both sides, value and sums are made of blocks on the diagonal and above, and once more
+    where there is more than one.
+    """
+    from vecaf.selection.objectives import squares
+
+    if objective == "released":
+        return 2 * k * k
+    sizes = [(rows.stop - rows.start) * (columns.stop - columns.start) for rows, columns in squares(k)]
+    return 0 if k == 1 else k * k + sum(sizes) * (2 if len(sizes) > 1 else 1)
+
+
+def _optimised(
+    sizes: Sizes, steps: int, rows: int | None, whole: int, repulsion: int, log: Mapping[str, Any], choices: int
+) -> dict[str, int]:
+    from vecaf.selection.engine import CANDIDATES
+
     drawn = sizes.pool if rows is None else min(rows, sizes.pool)
     step, full = _centroids(sizes, drawn, repulsion), _centroids(sizes, sizes.pool, repulsion)
     parts = {name: steps * step[name] + whole * full[name] for name in step}
-    return parts | {"nearest": choices * sizes.pool * sizes.chosen * sizes.width}
+    ranked = log.get("pairs_ranked", 0) + choices * sizes.chosen * min(CANDIDATES, sizes.pool)
+    if "pairs_multiplied" in log:
+        parts["assignment"] = log["pairs_multiplied"] * sizes.width
+    return parts | {"ranking": ranked * sizes.width, "nearest": choices * sizes.pool * sizes.chosen * sizes.width}
 
 
 @formula("entropy", "margin", "least_confidence")

@@ -6,17 +6,21 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from vecaf.reporting.entries import NOT_PLANNED, Entry
-from vecaf.reporting.layout import Layout
+from vecaf.reporting.layout import Layout, cell_path
 
 
 @dataclass(frozen=True)
 class Group:
-    """The lines under one group heading; ``numeric`` is the position from which columns hold numbers."""
+    """The lines under one group heading; ``numeric`` is the position from which columns hold numbers.
+
+    cells: of each line the folders that the cells behind it share, seeds aside; empty where lines are of no one cell.
+    """
 
     heading: str
     header: tuple[str, ...]
     lines: tuple[tuple[str, ...], ...]
     numeric: int
+    cells: tuple[str | None, ...] = ()
 
 
 def groups(entries: Iterable[Entry], layout: Layout) -> list[Group]:
@@ -38,7 +42,8 @@ def groups(entries: Iterable[Entry], layout: Layout) -> list[Group]:
             lines = tuple(_line(entry, layout, printed, beside) for entry in inside)
             what = "Paper and measurement" if printed else ", ".join(layout.beside[name] for name in beside)
             heading = f"{what}: {title}".removesuffix(": ")
-            found.append(Group(heading, _header(layout, printed, beside), lines, len(layout.stubs) + 1))
+            cells = tuple(cell_path(entry.key) if entry.planned else None for entry in inside)
+            found.append(Group(heading, _header(layout, printed, beside), lines, len(layout.stubs) + 1, cells))
     return found
 
 

@@ -15,7 +15,7 @@ from vecaf.reporting.layout import KEYS, Layout
 
 COLUMNS = (*KEYS, "seed", "status", "reason", "origin", "digest")  # of every table, beside its numbers
 # A cell without any measured seed has the first of these that one of its seeds has.
-UNMEASURED = ("stale", "not run", "not implemented", "not reported")
+UNMEASURED = ("stale", "not run", "not reported")
 STATUSES = ("measured", *UNMEASURED)
 NOT_PLANNED = "not planned"  # the study has no such cell at all
 

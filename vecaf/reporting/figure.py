@@ -182,3 +182,12 @@ def legend_below(canvas: Any, panels: Iterable[Any]) -> None:
 def caption(*sentences: str) -> str:
     """Return sentences as one caption, without those that are empty; each ends with a full stop."""
     return " ".join(sentence if sentence.endswith(".") else f"{sentence}." for sentence in sentences if sentence)
+
+
+def name(panel: Any, text: str, place: Sequence[float]) -> None:
+    """Write a name above a place of a map, with a rim that keeps it legible on data and hides little of them."""
+    from matplotlib import patheffects
+
+    rim = [patheffects.withStroke(linewidth=2.2, foreground="white")]
+    above = {"xytext": (0, 4), "textcoords": "offset points", "ha": "center", "va": "bottom"}
+    panel.annotate(text, tuple(place), fontsize=7, zorder=4, path_effects=rim, **above)

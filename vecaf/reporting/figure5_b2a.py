@@ -190,7 +190,9 @@ def _draw_panel(panel: Any, quantity: str, bars: Sequence[Bar], looks: Mapping[s
         )
         if len(some) < len(values):
             said, at = f"reached by {len(some)} of {len(values)}", (max([end, *some]), height)
-            panel.annotate(said, at, xytext=(4, 0), textcoords="offset points", va="center", fontsize=6)
+            panel.annotate(
+                said, at, xytext=(4, 0), textcoords="offset points", va="center", fontsize=6, bbox=figure.PLATE
+            )
         if bar.printed is not None and quantity == "batches":
             panel.plot([bar.printed], [height], "d", color="black", markerfacecolor="white", markersize=5)
     panel.set_ylim(len(bars) - 0.4, -0.6)

@@ -192,13 +192,19 @@ def _draw_map(
             zorder=3,
         )
     if len(classes) <= NAMED_CLASSES:
-        for name in classes:  # on one of its samples, since a class may lie in several places
+        for name in classes:
             inside = places[(drawn["class"] == name).to_numpy()]
-            middle = np.linalg.norm(inside - np.median(inside, axis=0), axis=1).argmin()
-            panel.text(*inside[middle], name, fontsize=7, ha="center", va="center", zorder=4, bbox=figure.PLATE)
+            figure.name(panel, name, _top(inside))
     panel.set_axis_off()
     panel.set_title(layout["place_title"], loc="left")
     panel.legend(loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=3, handletextpad=0.2)
+
+
+def _top(places: np.ndarray) -> np.ndarray:
+    """Return the highest of the half of some places that lies closest together: a class may lie in several."""
+    far = np.linalg.norm(places - np.median(places, axis=0), axis=1)
+    near = places[np.argsort(far, kind="stable")[: len(places) // 2 + 1]]
+    return near[near[:, 1].argmax()]
 
 
 def _marker(chosen: str) -> str:

@@ -27,7 +27,7 @@ _COMMANDS = {
     **{"—": "---", "–": "--", "“": "``", "”": "''", "‘": "`", "’": "'", "…": r"\dots{}", "⅓": "1/3", "⅔": "2/3"},
 }
 _PAGE = 150  # letters of a footnotesize line
-# Nine columns of "93.57 ± 0.02" fit a page, nine of "not implemented" may not: shrink only what is too wide.
+# Nine columns of "93.57 ± 0.02" fit a page, nine of "not reported" may not: shrink only what is too wide.
 _SHRINK = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
 _SPECIAL = re.compile("|".join(re.escape(character) for character in _COMMANDS))
 

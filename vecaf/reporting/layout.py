@@ -11,6 +11,11 @@ from vecaf.errors import ConfigError
 KEYS = ("dataset", "backbone", "method", "ratio", "schedule")  # what tells the cells of a study apart, seeds aside
 
 
+def cell_path(key: Mapping[str, Any]) -> str:
+    """Return the folders that the cells of a key share, seeds aside."""
+    return "/".join(str(key[name]) for name in KEYS)
+
+
 @dataclass(frozen=True)
 class Row:
     """A line of the table.

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vecaf.reporting import latex, markdown
+from vecaf.reporting import html, latex, markdown
 from vecaf.reporting.comparison import Group
 
 
@@ -35,6 +35,10 @@ class Listing:
     def to_latex(self) -> str:
         """Return floats for a document that loads booktabs and graphicx."""
         return latex.render_listing(self)
+
+    def to_html(self) -> str:
+        """Return the same as a part of the report."""
+        return html.render_listing(self)
 
     def summary(self) -> str:
         """Return in words how much it holds."""

@@ -151,8 +151,15 @@ def cell_metrics(cell: Mapping[str, Any], metrics: Mapping[str, Any], cost: Mapp
 def check_metrics(metrics: Mapping[str, Any], file: str | Path) -> None:
     """Refuse a metrics.json that lacks or contradicts something.
 
-    file: named in the message. Raises ArtifactError listing every problem with the path of its field.
+    file: named in the message. Raises ArtifactError listing every problem with the path of its field; of a file under
+    another schema only that.
     """
+    version = metrics.get("schema_version", SCHEMA_VERSION)
+    if version != SCHEMA_VERSION:
+        raise ArtifactError(
+            f"{file} was written under schema {version}, this version reads {SCHEMA_VERSION}; evaluate the cell again "
+            "(snakemake -f with its metrics.json; nothing is trained for it), or check out the version that wrote it"
+        )
     try:
         CellMetrics.model_validate(metrics)
     except ValidationError as error:

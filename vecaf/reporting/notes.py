@@ -16,7 +16,6 @@ from vecaf.reporting.statistics import MARGIN
 _MEANING = {
     "stale": "run under another configuration than the present one; run its metrics again",
     "not run": "planned, no result yet",
-    "not implemented": "planned, but a part of the method is missing here",
     "not reported": "the paper has no such number, and no job is planned",
 }
 _REASONS = 4  # written out under a status; a stale cell's reason may be its own alone

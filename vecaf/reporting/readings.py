@@ -10,7 +10,7 @@ import pandas as pd
 from vecaf.reporting import contrasts
 from vecaf.reporting.comparison import Group
 from vecaf.reporting.contrasts import PLACE, Contrast, points
-from vecaf.reporting.layout import ratio_title, schedule_title
+from vecaf.reporting.layout import cell_path, ratio_title, schedule_title
 from vecaf.reporting.listing import Listing
 from vecaf.reporting.statistics import standard_deviation
 
@@ -88,7 +88,10 @@ def _group(place: tuple, found: Sequence[Contrast]) -> Group:
     bases = dict.fromkeys(tuple(contrast.spec["base"]) for contrast in inside)
     ordered = [contrast for base in bases for contrast in inside if tuple(contrast.spec["base"]) == base]
     ordered.sort(key=lambda contrast: list(bases).index(tuple(contrast.spec["base"])))
-    return Group(_heading(place, inside), _HEADER, tuple(_line(contrast) for contrast in ordered), _NUMERIC)
+    lines = tuple(_line(contrast) for contrast in ordered)
+    return Group(
+        _heading(place, inside), _HEADER, lines, _NUMERIC, tuple(cell_path(contrast.spec) for contrast in ordered)
+    )
 
 
 def _heading(place: tuple, inside: Sequence[Contrast]) -> str:

@@ -140,10 +140,14 @@ def _draw(specs: Sequence[Specification], layout: Mapping[str, Any]):
 
 
 def _edge(values: Sequence[float]) -> float:
-    """Return where the axis ends, in points: a few ruined readings must not press all others together."""
+    """Return where the axis ends, in points: a few ruined readings must not press all others together.
+
+    What lies little beyond the others widens the axis instead of being cut off.
+    """
     sizes = sorted(abs(value) for value in values)
     typical = sizes[int(0.85 * (len(sizes) - 1))] if sizes else 0.0
-    return max(2.0, 1.6 * typical)
+    edge = max(2.0, 1.6 * typical)
+    return max([edge, *(size for size in sizes if size <= 1.5 * edge)])
 
 
 def _written(spec: Specification, with_place: bool) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from vecaf.reporting import latex, markdown
+from vecaf.reporting import html, latex, markdown
 from vecaf.reporting.comparison import Group, groups
 from vecaf.reporting.entries import Entry, entries
 from vecaf.reporting.layout import KEYS, Layout
@@ -48,6 +48,10 @@ class Table:
     def to_latex(self) -> str:
         """Return the same as floats for a document that loads booktabs and graphicx."""
         return latex.render(self)
+
+    def to_html(self) -> str:
+        """Return the same as a part of the report."""
+        return html.render(self)
 
     def summary(self) -> str:
         """Return in words how much of it is measured."""

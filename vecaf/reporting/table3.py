@@ -11,7 +11,6 @@ from vecaf.reporting import table
 from vecaf.reporting.layout import Column, Layout, Row, complete, described, only
 
 REFERENCE = {"method": "vecaf"}
-SEVERITIES = range(1, 6)
 _FAMILY = "made for the column: "  # of a row that is another model in each column
 
 
@@ -20,7 +19,7 @@ def build(rows: pd.DataFrame, layout: Mapping[str, Any]) -> table.Table:
 
     rows: see ``table.build``, with a column for each domain (mean over its severities) and for each of its severities
     (``snow_3``). layout: as of ``table1.build``, with variants (method → its family, the domain that it is made for,
-    if any, and titles) and domains, in order. A line of the paper is a family; where its methods are made for a
+    if any, and titles), domains and severities. A line of the paper is a family; where its methods are made for a
     domain, each stands in the column of its own. Below, these methods stand in all columns one by one, and with them
     the method that they vary, made for none. Source: Table 3 of the VeCAF paper.
     """
@@ -32,6 +31,7 @@ def layout_of(layout: Mapping[str, Any]) -> Layout:
     settings = complete(layout, "table3")
     place = only(settings, "table3", "dataset", "dataset_title", "backbone")
     group = f"{place.pop('dataset_title')}, clear to"
+    severities = settings["severities"]
     methods, schedules = settings["variants"], {row["method"]: row["schedule"] for row in settings["rows"]}
     families: dict[str, dict[str, str]] = {}
     for method, said in methods.items():
@@ -40,7 +40,9 @@ def layout_of(layout: Mapping[str, Any]) -> Layout:
 
     def alone(method: str, printed: Mapping[str, str]) -> Row:
         match = {"method": method, "schedule": schedules[method]}
-        return Row((settings["methods"][method],), match, printed)
+        # Beside a line of the paper that has the same name and is another model in each column.
+        remark = ", no prompt" if methods[method]["domain"] is None and method in families else ""
+        return Row((settings["methods"][method] + remark,), match, printed)
 
     lines: list[Row] = []
     for method, said in methods.items():
@@ -75,6 +77,6 @@ def layout_of(layout: Mapping[str, Any]) -> Layout:
         column_title="Domain",
         reference=REFERENCE,
         reference_title=next((row.labels[0] for row in lines if row.printed == REFERENCE), "VeCAF"),
-        metric="top-1 accuracy, under a corruption its mean over severities 1 to 5,",
-        beside={f"{{value}}_{severity}": f"Severity {severity}" for severity in SEVERITIES},
+        metric=f"top-1 accuracy, under a corruption its mean over severities {', '.join(map(str, severities))},",
+        beside={f"{{value}}_{severity}": f"Severity {severity}" for severity in severities},
     )

@@ -20,7 +20,7 @@ from vecaf.reporting import costs as measured
 from vecaf.reporting import paper
 from vecaf.reporting.comparison import Group
 from vecaf.reporting.costs import ALL, COUNTED, PARTS, SUMS, Cost
-from vecaf.reporting.layout import KEYS, ratio_title
+from vecaf.reporting.layout import KEYS, cell_path, ratio_title
 from vecaf.reporting.listing import Listing
 from vecaf.reporting.notes import readings_in_words
 from vecaf.reporting.statistics import mean, standard_error
@@ -181,8 +181,14 @@ def _costs(rows: Sequence[Row], place: str) -> Group:
         "Share",
         "n",
     )
-    lines = [line for row in rows for line in _lines(row, scale, compared)]
-    return Group(f"{'Paper and this study' if compared else 'Multiply-accumulates'}{place}", header, tuple(lines), 2)
+    lines = [(line, cell_path(row.plan)) for row in rows for line in _lines(row, scale, compared)]
+    heading = f"{'Paper and this study' if compared else 'Multiply-accumulates'}{place}"
+    return _group(heading, header, lines)
+
+
+def _group(heading: str, header: tuple[str, ...], lines: Sequence[tuple[tuple[str, ...], str]]) -> Group:
+    """Return a group of lines that each have the folders of their cells beside them."""
+    return Group(heading, header, tuple(line for line, _ in lines), 2, tuple(cells for _, cells in lines))
 
 
 def _lines(row: Row, scale: float, compared: bool) -> Iterator[tuple[str, ...]]:
@@ -248,9 +254,8 @@ def _seconds(rows: Sequence[Row], place: str) -> Group:
             when = {flops.ONCE: "Once", None: "All"}.get(loop, f"Loop {loop}")
             mine = [cost for cost in costs if loop in (cost.loop, None)]
             spent = [_spread(_by_seed([cost for cost in mine if cost.step == step])) for step in steps]
-            lines.append((row.name, when, *spent, str(len(row.seeds))))
-    header = ("Method", "When", *(STEPS[step] for step in steps), "n")
-    return Group(f"Measured seconds{place}", header, tuple(lines), 2)
+            lines.append(((row.name, when, *spent, str(len(row.seeds))), cell_path(row.plan)))
+    return _group(f"Measured seconds{place}", ("Method", "When", *(STEPS[step] for step in steps), "n"), lines)
 
 
 def _by_seed(costs: Sequence[Cost]) -> list[float]:

@@ -66,5 +66,5 @@ class ActiveFT(Selector):
         return pool.ids[chosen], {
             "initial_ids": pool.ids[initial],
             "iterations": found.iterations,
-            **engine.objective_log(pool, weights, objective, found, chosen, seed),
+            **engine.objective_log(pool, weights, objective, [found], 0, chosen, seed),
         }

@@ -103,13 +103,17 @@ class ODS(Selector):
         if centroids is not members[0].centroids:
             alone = engine.nearest_unique(pool.z, members[0].centroids)
             log["ids_unlike_member_1"] = int(k - np.isin(chosen, alone).sum())
-        log["objective_of_centroids"] = engine.evaluate(pool.z, weights, centroids, objective)
+        described = engine.objective_log(
+            *(pool, weights, objective, members, base, chosen, seeds["centroids"]),
+            centroids=None if centroids is members[base].centroids else centroids,
+        )
+        log["objective_of_centroids"] = described.pop("objective_of_centroids", members[base].last)
         return pool.ids[chosen], {
             "initial_ids": initial[base],
             "iterations": [member.iterations for member in members],
             "member_objectives": [member.last for member in members],
             "debiasing": log,
-            **engine.objective_log(pool, weights, objective, members[base], chosen, seeds["centroids"]),
+            **described,
         }
 
     def _weights(self, inputs, order: np.ndarray) -> np.ndarray:

@@ -20,12 +20,14 @@ class TextEncoder:
     """Embeds the captions of a whole pool.
 
     Class attributes: ``kind`` (also its key in the configuration), ``Params``, a pydantic model, and ``uses_gpu``:
-    whether it computes with torch on the device it is given. Subclasses provide ``width`` and ``batches``.
+    whether it computes with torch on the device it is given; ``fitted``: whether it is fitted on the captions it is
+    given, so that embeddings of two calls do not compare. Subclasses provide ``width`` and ``batches``.
     """
 
     kind: ClassVar[str]
     Params: ClassVar[type[Params]] = Params
     uses_gpu: ClassVar[bool] = False
+    fitted: ClassVar[bool] = False
 
     def __init__(self, params: Params, seed: int = 0):
         self.params, self.seed = params, seed

@@ -45,7 +45,7 @@ def load(folder: Path, name: str, *, pooling: str, precision: str, max_length: i
     max_length: tokens, None for the model's own limit. Raises ConfigError for a model that cannot be used as asked, and
     ArtifactError for files that cannot be loaded or lack weights.
     """
-    with _quiet():
+    with quiet():
         config = _config(folder, name)
         pooling = default_pooling(config) if pooling == "auto" else pooling
         if precision == "float16" and config.model_type in T5:
@@ -67,7 +67,7 @@ def load(folder: Path, name: str, *, pooling: str, precision: str, max_length: i
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep transformers from reporting every weight it leaves out (decoders, heads); what is missing is checked."""
     from transformers.utils import logging as reports
 
@@ -114,7 +114,7 @@ def skeleton(config: Any, pooling: str = "auto") -> torch.nn.Module:
     config = text_half(config)
     cls = _class(config, default_pooling(config) if pooling == "auto" else pooling)
     make = getattr(cls, "_from_config", None) or cls.from_config  # the latter of Auto classes
-    with torch.device("meta"), _quiet():
+    with torch.device("meta"), quiet():
         return _encoder(make(config, attn_implementation="eager"), config, cls).eval()
 
 

@@ -21,6 +21,7 @@ class OneHot(base.TextEncoder):
     """Unit vectors along the position of a caption among the distinct ones, in alphabetical order."""
 
     Params = Params
+    fitted = True
 
     @property
     def width(self) -> int:

@@ -22,6 +22,7 @@ class TfIdf(base.TextEncoder):
     """
 
     Params = Params
+    fitted = True
 
     @property
     def width(self) -> int:

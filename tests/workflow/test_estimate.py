@@ -1,0 +1,103 @@
+"""The estimate against what would be planned and what was run: jobs counted without a plan, hours by measured speed."""
+
+import dataclasses
+
+import pytest
+from planning import rules
+
+from vecaf import config, estimate
+from vecaf.config.merging import merge
+from vecaf.errors import ConfigError
+from vecaf.reporting.estimate import build
+from vecaf.study import Study
+
+MACS, PARAMETERS, WIDTH = 1_000_000, 400_000, 96
+BACKBONE = {"width": WIDTH, "loss_heads": {"128": 5000}}
+BACKBONE |= {"sizes": {"16": {"macs": MACS, "training_step": 3 * MACS, "parameters": PARAMETERS}}}
+# What snakemake calls a job beside what the estimate calls its step, where it is not one and the same.
+STEPS = {
+    **dict.fromkeys(("finetune", "finetune_last"), "finetune"),
+    **dict.fromkeys(("select", "select_first"), "select"),
+    **dict.fromkeys(("score", "score_predicting", "embed_pool"), "score"),
+    **dict.fromkeys(("augment", "augment_first"), "augment"),
+}
+# A few seconds each, or of figure 6, which no estimate counts.
+LIGHT = {
+    *("metrics", "ids", "curves", "costs", "table", "figure", "claims", "report", "profile_flops"),
+    *("samples", "map_pool", "keep_scores", "select_after", "augment_after"),
+}
+
+
+@pytest.fixture(scope="module")
+def counts(demo):
+    text = {"macs": 10, "parameters": 10, "width": 32, "tokens": None}
+    return {model: BACKBONE if model[0] == "backbone" else text for model in demo.profiles()}
+
+
+def studied(raw, *overlays):
+    for overlay in overlays:
+        raw = merge(raw, overlay)
+    return Study(config.load(raw))
+
+
+@pytest.mark.parametrize("exhibits", [("table1",), ("table2", "table5"), ("table7", "extensions", "figure4")])
+def test_it_counts_the_jobs_that_snakemake_would_plan(fresh, demo, counts, exhibits):
+    planned = rules(fresh.plan(*exhibits, overlay={"shows": demo.exhibits()}))
+    expected: dict[str, int] = {}
+    for rule, number in planned.items():
+        if rule not in LIGHT | set(exhibits):
+            expected[STEPS.get(rule, rule)] = expected.get(STEPS.get(rule, rule), 0) + number
+    counted: dict[str, int] = {}
+    for job in estimate.jobs(demo, exhibits, counts).values():
+        counted[job.step] = counted.get(job.step, 0) + 1
+    assert counted == expected
+
+
+def test_estimate_plans_counts_of_models_and_no_cell(fresh, demo):
+    planned = rules(fresh.plan("estimate", overlay={"shows": demo.exhibits()}))
+    assert set(planned) == {"profile_flops", "estimate"}
+
+
+def test_what_cells_share_is_counted_once(demo, counts):
+    one, both = (estimate.jobs(demo, names, counts) for names in (("table6",), ("table6", "readings")))
+    assert one == both  # readings shows the cells of table 6
+
+
+def test_hours_follow_from_work_and_speed(demo, counts):
+    found = estimate.jobs(demo, ["table1"], counts)
+    spec = demo.config.estimate
+    speeds = [estimate.Speed({"finetune": 4e9}, {"finetune": 2.0}, 1.5, "cpu")] * 2
+    told = estimate.rates(spec, speeds)
+    assert (told.macs_per_second["finetune"], told.start, told.measured) == (2e9, 1.5, ("finetune",))
+    assert told.macs_per_second["score"] == spec.macs_per_second.score
+    total = estimate.total(found, demo, told)
+    work = sum(job.macs / told.macs_per_second[job.step] for job in found.values() if job.macs)
+    assert total.cpu_seconds == pytest.approx(work + 1.5 * len(found))
+    assert total.gpu_seconds == 0  # the demo runs on a CPU
+    assert total.cells == len(demo.cells("table1"))
+    twice = dataclasses.replace(told, macs_per_second={step: 2 * r for step, r in told.macs_per_second.items()})
+    assert estimate.total(found, demo, twice).cpu_seconds == pytest.approx(work / 2 + 1.5 * len(found))
+
+
+def test_final_weights_are_most_of_the_disk_and_can_be_given_up(demo, demo_raw, counts):
+    told = estimate.rates(demo.config.estimate, [])
+    kept = estimate.total(estimate.jobs(demo, ["table1"], counts), demo, told)
+    bare = studied(demo_raw, {"keep": {"final_weights": False}})
+    less = estimate.total(estimate.jobs(bare, ["table1"], counts), bare, told)
+    assert kept.final - less.final == 4 * PARAMETERS * len(demo.cells("table1"))
+    one = studied(demo_raw, {"estimate": {"parallel": 1}})
+    assert estimate.total(estimate.jobs(one, ["table1"], counts), one, told).peak < kept.peak
+
+
+def test_a_pool_of_unknown_size_is_asked_for_by_its_key(paper_raw):
+    study = studied({key: value for key, value in paper_raw.items() if key != "estimate"})
+    with pytest.raises(ConfigError, match=r"estimate\.pool_sizes\.caltech101"):
+        estimate.pool_size(study, "caltech101")
+
+
+def test_the_table_says_what_it_rests_on(demo, counts):
+    told = estimate.rates(demo.config.estimate, [])
+    totals = {"table1": estimate.total(estimate.jobs(demo, ["table1"], counts), demo, told)}
+    text = build(totals, demo.config.estimate, told, ["figure6"]).to_markdown()
+    assert "one A100, assumed" in text
+    assert "Not counted: figure6." in text

@@ -1,0 +1,1 @@
+"""CLIPstyler: training images that look as a text says."""

@@ -1,0 +1,130 @@
+"""Which centroid is nearest to each sample: exactly, but for a fraction of the N×K products that the question has.
+
+Two ideas. *Screening*: similarities in half precision, whose error has a bound, leave a short list of candidates; only
+those are computed in full precision. *Laziness*: when a unit centroid moves by δ, no similarity to it changes by more
+than δ; while the best of a sample's list is ahead of all others by more than the centroids have moved, the others need
+no look (after Hamerly, SDM 2010, and Ding et al., "Yinyang K-means", ICML 2015, on the sphere).
+"""
+
+from __future__ import annotations
+
+import torch
+
+from vecaf.selection.objectives import rows_of, similarities, similarity
+
+CANDIDATES = 32  # on the list of a sample: longer ones last longer, but cost more in each iteration
+SLACK = 1e-5  # what float32 sums of some thousand products are off, and more
+
+
+def screening(device: torch.device) -> tuple[torch.dtype, float]:
+    """Return the precision in which to look for candidates, and the largest error of unit vectors' products in it.
+
+    bfloat16 where the processor has units for it, several times as fast; emulated, it would be slower than float32.
+    """
+    if device.type == "cuda":
+        fast = torch.cuda.get_device_capability(device) >= (8, 0)
+    else:
+        asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        fast = any(getattr(torch.cpu, name, lambda: False)() for name in asked)
+    if not fast:
+        return torch.float32, SLACK
+    # Eight significant bits, so 2⁻⁸ at most for each vector and for the result; a GPU may round sums in between.
+    return torch.bfloat16, (6.05 if device.type == "cuda" else 3.05) * 2**-8
+
+
+def brute_force(z: torch.Tensor, c: torch.Tensor, chunk: int | None = None) -> torch.Tensor:
+    """Return the index of the most similar centroid of each sample by all N×K products, (N,) int64."""
+    nearest = torch.empty(len(z), dtype=torch.int64, device=z.device)
+    for rows in rows_of(len(z), len(c), chunk, z.device):
+        nearest[rows] = (z[rows] @ c.T).argmax(dim=1)
+    return nearest
+
+
+class Assignment:
+    """The nearest centroids of the same samples, asked for again and again while the centroids move.
+
+    z: (N, d) unit samples. Calling it with unit centroids c (K, d), a fresh tensor each time, returns the index of the
+    most similar one for each sample, (N,) int64, the lowest index on ties. It is what ``brute_force`` returns wherever
+    the two largest similarities differ by more than their rounding.
+
+    ``multiplied`` counts the pairs of sample and centroid whose similarities products of matrices have made so far
+    (N×K a call, by brute force), ``ranked`` those that were made one by one for lists.
+
+    Every sample keeps its nearest centroid, a list of candidates, and two upper bounds: on the similarity of all other
+    centroids and on that of all that are not listed. Bounds are kept less ``reach``, the sum of how far the fastest
+    centroid moved in each step, so that one number keeps them all up to date.
+    """
+
+    def __init__(self, z: torch.Tensor, candidates: int = CANDIDATES, chunk: int | None = None):
+        self.z, self.candidates, self.chunk = z, candidates, chunk
+        self.precision, self.error = screening(z.device)
+        self.last: torch.Tensor | None = None
+        self.multiplied = self.ranked = 0
+
+    def __call__(self, c: torch.Tensor) -> torch.Tensor:
+        if self.last is None:
+            self._begin(len(c))
+        else:
+            self._move(1.00001 * (c - self.last).norm(dim=1).max().item())
+        self.last = c
+        unsure = similarity(self.z, c, self.nearest) <= self.others + (self.reach + SLACK)
+        self._settle(unsure.nonzero()[:, 0], c)
+        return self.nearest.clone()
+
+    def _begin(self, k: int) -> None:
+        """Start from bounds that exclude nothing, or, with few centroids, from lists of all."""
+        size, device = len(self.z), self.z.device
+        # A list as long as a good part of the centroids would cost what looking at all of them does.
+        length = min(k, max(8, min(self.candidates, k // 16)))
+        self.reach = 0.0
+        self.nearest = torch.zeros(size, dtype=torch.int64, device=device)
+        self.lists = torch.arange(length, dtype=torch.int32, device=device).repeat(size, 1)
+        self.others = torch.full((size,), torch.inf, device=device)
+        self.outside = torch.full((size,), torch.inf if length < k else -torch.inf, device=device)
+
+    def _move(self, distance: float) -> None:
+        self.reach += distance
+        if self.reach > 8:  # before the bounds lose digits that they need
+            self.others += self.reach
+            self.outside += self.reach
+            self.reach = 0.0
+
+    def _settle(self, rows: torch.Tensor, c: torch.Tensor) -> None:
+        """Find the nearest centroid of these rows in their lists, else in new lists, else among all."""
+        left = self._rank(rows, c)
+        low, widest = c.to(self.precision), max(c.shape)
+        for part in rows_of(len(left), widest, self.chunk, self.z.device):
+            self._list(left[part], low)
+        left = self._rank(left, c)
+        for part in rows_of(len(left), widest, self.chunk, self.z.device):
+            self.nearest[left[part]] = brute_force(self.z[left[part]], c, self.chunk)
+        self.multiplied += len(left) * len(c)
+        self.others[left] = torch.inf
+
+    def _list(self, rows: torch.Tensor, low: torch.Tensor) -> None:
+        """Make the lists of these rows anew, with the bound on what is not listed; low: centroids to screen with."""
+        # Of a power of two of rows, since a kernel is compiled for each number of them.
+        samples = low.new_zeros(1 << (len(rows) - 1).bit_length(), low.shape[1])
+        samples[: len(rows)] = self.z[rows]
+        found = (samples @ low.T)[: len(rows)]
+        self.multiplied += len(samples) * len(low)
+        values, columns = found.topk(self.lists.shape[1], dim=1, sorted=False)
+        self.lists[rows] = columns.int().sort(dim=1).values
+        self.outside[rows] = values.amin(dim=1).float() + (self.error - self.reach)
+
+    def _rank(self, rows: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+        """Do what ``_unsettled`` does, by chunks."""
+        parts = rows_of(len(rows), self.lists.shape[1], self.chunk, self.z.device)
+        return torch.cat([rows[:0], *(self._unsettled(rows[part], c) for part in parts)])
+
+    def _unsettled(self, rows: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+        """Take the best of the lists of these rows; returns the rows for which one that is not listed may be better."""
+        columns, outside = self.lists[rows], self.outside[rows]
+        values = similarities(self.z, c, rows, columns)
+        self.ranked += values.numel()
+        place = values.argmax(dim=1, keepdim=True)  # the first of equals, and lists are in the order of centroids
+        best = values.gather(1, place)[:, 0]
+        self.nearest[rows] = columns.gather(1, place)[:, 0].long()
+        second = values.scatter_(1, place, -torch.inf).amax(dim=1)
+        self.others[rows] = torch.maximum((second - self.reach).float(), outside)
+        return rows[best <= outside + (self.reach + SLACK)]
