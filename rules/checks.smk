@@ -1,5 +1,7 @@
 """What is said before anything starts: what has no implementation yet, and data that the requested targets miss."""
 
+from collections import Counter
+
 from snakemake.logging import logger
 
 from vecaf import manifest, preflight
@@ -155,7 +157,7 @@ def needs_of_jobs():
     """Return what the jobs that will run need: whatever they read that no other step makes."""
     found = {name: set() for name in ("dataset", "backbone", "captioner", "encoder", "styler")}
     for job in workflow.dag.needrun_jobs():
-        if hasattr(job.resources, "images"):
+        if "{resources.images" in (job.rule.shellcmd or ""):
             found["dataset"].add(job.wildcards.dataset)
         if (wildcard := FETCHING.get(job.rule.name)) is not None:
             found[wildcard].add(getattr(job.wildcards, wildcard))

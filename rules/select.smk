@@ -72,6 +72,7 @@ rule augment:
         ENVIRONMENT
     threads: study.config.threads.light
     resources:
+        images=images_root,  # not read; a cell's steps are one group, whose members must agree on it
         mem_mb=8000,
         runtime=60,
     params:
@@ -109,6 +110,7 @@ rule select:
     threads: study.config.threads.light
     resources:
         device=device,
+        images=images_root,  # not read, as above
         checkpoint_seconds=study.config.checkpoint_seconds,
         mem_mb=16000,
         runtime=240,
