@@ -29,6 +29,13 @@ root = study.config.root
 device = study.config.device
 keep = study.config.keep
 
+# Several GPUs: one finetuning task starts one process for each that it sees, the global batch stays the same. A
+# resource and no parameter: it retrains nothing. Steps of a cell that may run beside finetuning name it, too, since the
+# members of a group must agree on the words of their resources.
+LAUNCHER = "scripts.finetune"
+if study.config.gpus > 1 and device != "cpu":
+    LAUNCHER = f"vecaf.launch {study.config.gpus} {LAUNCHER}"
+
 
 def choices(names):
     """Return the pattern of a wildcard that is one of these names; of none, if there are none."""

@@ -23,9 +23,7 @@ rule finetune:
         images=images_root,
         score_batch=lambda w: dataset_of(w).score_batch,
         device=device,
-        # One task starts a process for each GPU that it sees, the global batch stays the same. A number, as the words
-        # of a group's members must agree; and no parameter, as it retrains nothing.
-        processes=0 if device == "cpu" else study.config.gpus,
+        launcher=LAUNCHER,
         checkpoint_seconds=study.config.checkpoint_seconds,
         mem_mb=32000,
         runtime=720,
@@ -35,7 +33,7 @@ rule finetune:
         resume=resume_of(LOOP, "finetune"),
         inputs=lambda w, input: named(input),
     shell:
-        "python -m vecaf.launch {resources.processes} scripts.finetune {params.inputs} --root {resources.images:q} --params {params.settings:q}"
+        "python -m {resources.launcher} {params.inputs} --root {resources.images:q} --params {params.settings:q}"
         " --batch-size {resources.score_batch} --device {resources.device} --resume {params.resume}"
         " --checkpoint-seconds {resources.checkpoint_seconds} --step-version {params.version} --out {output.weights}"
         " --optimizer-out {output.optimizer} --batches-out {output.batches} --curve-out {output.curve}"

@@ -111,6 +111,7 @@ rule select:
     resources:
         device=device,
         images=images_root,  # not read, as above
+        launcher=LAUNCHER,  # nor this
         checkpoint_seconds=study.config.checkpoint_seconds,
         mem_mb=16000,
         runtime=240,
