@@ -1,6 +1,31 @@
 """What the paper says, asked of the metrics of this study's tables and of the paper's own numbers."""
 
 
+rule measures:
+    input:
+        curves=lambda w: f"{root}/curves/{MEASURED[w.measure]}.parquet",
+        costs=lambda w: f"{root}/costs/{MEASURED[w.measure]}.parquet",
+        profiles=lambda w: profiles_of(MEASURED[w.measure]),
+    output:
+        rows=MEASURE,
+    log:
+        log_of(MEASURE.removesuffix(".parquet"), "measures"),
+    wildcard_constraints:
+        measure=choices(MEASURED),
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=10,
+    params:
+        settings=lambda w: settings(measure_settings(w.measure)),
+        code=code_digest("scripts/measures.py"),
+    shell:
+        "python -m scripts.measures --curves {input.curves} --costs {input.costs} --profiles {input.profiles}"
+        " --params {params.settings:q} --out {output.rows} > {log} 2>&1"
+
+
 rule claims:
     input:
         rows=claims_rows,

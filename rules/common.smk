@@ -92,6 +92,7 @@ BY = f"{AFTER}{{by}}/"
 LOGS = f"{root}/logs/"
 
 CORRUPTED = f"{root}/ood/{{dataset}}/{{domain}}/severity{{severity}}/shard{{shard}}of{{shards}}.parquet"
+MEASURE = f"{root}/measures/{{measure}}.parquet"
 PROFILE = f"{root}/flops/{{part}}/{{name}}.json"
 
 THUMBNAILS = f"{POOL}thumbnails{{size}}.npy"

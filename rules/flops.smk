@@ -22,6 +22,7 @@ rule profile_flops:
 rule costs:
     input:
         cells=lambda w: metrics_of(w.exhibit),
+        published=lambda w: bundle_of(w.exhibit, bundle.RECORDS),
         profiles=lambda w: profiles_of(w.exhibit),
     output:
         rows=f"{root}/costs/{{exhibit}}.parquet",
@@ -38,7 +39,7 @@ rule costs:
         folder=f"{root}/cells",
         code=code_digest("scripts/costs.py"),
     shell:
-        "python -m scripts.costs --cells {params.folder} --profiles {input.profiles}"
+        "python -m scripts.costs --cells {params.folder} --published {input.published} --profiles {input.profiles}"
         " --params {params.settings:q} --out {output.rows} > {log} 2>&1"
 
 

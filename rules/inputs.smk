@@ -269,6 +269,8 @@ CURVES = ("figure1b", "figure4", "figure5_b2a", "accuracy_cost")
 SELECTING = prompts.exhibits(study)
 # Exhibits that show what cells cost.
 COSTED = ("table4",)
+# Measures of the claims that are made of the training curves of an exhibit.
+MEASURED = {"batches_to_accuracy": "figure5_b2a", "flops": "figure5_b2a", "probe_loss": "figure4"}
 
 
 def layout_of(exhibit):
@@ -332,9 +334,9 @@ def metrics_of(exhibit):
 
 
 def curves_of(exhibit):
-    """Return the logs of every cell of an exhibit, which its finetuning wrote."""
-    names = ("batches.parquet", "curve.parquet")
-    return [in_cell(f"{CELL}{name}", cell) for cell in study.cells(exhibit) for name in names]
+    """Return the logs of the cells of an exhibit that are not read from the bundle, which finetuning wrote."""
+    run = [cell for cell in study.cells(exhibit) if not in_bundle(cell)]
+    return [in_cell(f"{CELL}{name}", cell) for cell in run for name in (bundle.BATCHES, bundle.CURVE)]
 
 
 @cache
@@ -350,8 +352,22 @@ def claims_rows(wildcards):
 
 
 def claims_measures(wildcards):
-    """Return the files of numbers that no table collects, as far as they are there; claims wait for none of them."""
-    return [file for file in claims_plan()["measures"].values() if os.path.exists(file)]
+    """Return the files of numbers that no table collects: what the study's figures have, and what else is there."""
+    made = [MEASURE.format(measure=name) for name, exhibit in MEASURED.items() if exhibit in study.exhibits()]
+    return [file for file in claims_plan()["measures"].values() if file in made or os.path.exists(file)]
+
+
+def measure_settings(measure):
+    """Return what making a measure is told: levels of accuracy by dataset, and the models of each group of cells."""
+    exhibit, models = MEASURED[measure], []
+    for plan in study.plans(exhibit) if measure == "flops" else ():
+        text = plan["parameters"]["text"]
+        told = {
+            "backbone": {"input_size": plan["parameters"]["backbone"]["input_size"]},
+            "text": text and {part: {"name": text[part]["name"]} for part in text},
+        }
+        models.append([[plan[key] for key in ("dataset", "backbone", "method", "ratio", "schedule")], told])
+    return {"measure": measure, "levels": study.curves_layout(exhibit)["b2a_levels"], "models": models}
 
 
 def profiles_of(*exhibits):

@@ -48,3 +48,8 @@ def published_ids(exhibit):
     """Return the rows that say which selections are published, and the bundle's ids; nothing where none is needed."""
     ids = bundle_of(exhibit, bundle.IDS)
     return [f"{root}/metrics/{exhibit}.parquet", *ids] if ids else []
+
+
+def published_curves(exhibit):
+    """Return the bundle's files that curves are joined from; nothing where none is needed."""
+    return [file for name in (bundle.CURVES, bundle.BATCHES) for file in bundle_of(exhibit, name)]

@@ -49,7 +49,9 @@ rule ids:
 rule curves:
     input:
         rows=f"{root}/metrics/{{exhibit}}.parquet",
+        costs=f"{root}/costs/{{exhibit}}.parquet",
         cells=lambda w: curves_of(w.exhibit),
+        published=lambda w: published_curves(w.exhibit),
     output:
         curves=f"{root}/curves/{{exhibit}}.parquet",
     log:
@@ -64,7 +66,8 @@ rule curves:
         folder=f"{root}/cells",
         code=code_digest("scripts/curves.py"),
     shell:
-        "python -m scripts.curves --rows {input.rows} --cells {params.folder} --out {output.curves} > {log} 2>&1"
+        "python -m scripts.curves --rows {input.rows} --costs {input.costs} --cells {params.folder}"
+        " --published {input.published} --out {output.curves} > {log} 2>&1"
 
 
 rule table:

@@ -6,6 +6,7 @@ from pathlib import Path
 from vecaf import artifacts, command
 from vecaf.errors import ArtifactError
 from vecaf.flops import cell as flops
+from vecaf.reporting.bundle import Found, Records
 from vecaf.reporting.costs import COLUMNS
 from vecaf.reporting.metrics import check_metrics
 
@@ -13,33 +14,35 @@ from vecaf.reporting.metrics import check_metrics
 def main(argv: list[str]) -> str:
     parser = command.parser(__doc__, "list of [cell, digest, status, reason]; digest null: the cell plans no job")
     parser.add_argument("--cells", type=Path, required=True, help="folder of all cells")
+    parser.add_argument("--published", type=Path, nargs="*", default=[], help="records of the published bundle")
     parser.add_argument("--profiles", type=Path, nargs="+", required=True, help="counts of the models (profile_flops)")
     parser.add_argument("--out", type=Path, required=True, help="output: Parquet, one row per cell, loop and step")
     args = parser.parse_args(argv)
     import pandas as pd
 
     counts = flops.by_model(map(artifacts.read_json, args.profiles))
-    cells = [list(rows_of(args.cells / cell / "metrics.json", digest, counts)) for cell, digest, *_ in args.params]
+    records = Records(args.cells, args.published, [cell for cell, *_ in args.params])
+    cells = [list(rows_of(records.find(cell), digest, counts)) for cell, digest, *_ in args.params]
     rows = pd.DataFrame([row for cell in cells for row in cell], columns=COLUMNS)
     artifacts.write_table(args.out, rows.astype({"loop": "int64", "seconds": "float64", "macs": "float64"}))
     return f"{len(rows)} steps of {sum(map(bool, cells))} cells; {cells.count([])} have not run"
 
 
-def rows_of(file: Path, digest: str | None, counts: dict) -> Iterator[dict]:
+def rows_of(found: Found | None, digest: str | None, counts: dict) -> Iterator[dict]:
     """Yield the rows of one cell; none for a cell that has not run under the present configuration.
 
     Raises ArtifactError for metrics that do not say how much was selected.
     """
-    if digest is None or not file.exists():
+    if digest is None or found is None:
         return
-    metrics = artifacts.read_json(file)
-    check_metrics(metrics, file)
+    metrics = found.content
+    check_metrics(metrics, found.place)
     provenance, cost = metrics["provenance"], metrics["cost"]
     if provenance["digest"] != digest:
         return
     selections = provenance.get("selection") or []
     if not selections or not all({"k", "pool_size"} <= selected.keys() for selected in selections):
-        raise ArtifactError(f"{file} does not say how much was selected; evaluate the cell again: snakemake -f {file}")
+        raise ArtifactError(f"{found.place} does not say how much was selected; evaluate the cell again")
     seconds = {(loop["loop"], step): value for loop in cost["loops"] for step, value in loop["seconds"].items()}
     inside = {step for _, step in seconds}
     seconds |= {(flops.ONCE, step): value for step, value in cost["seconds"].items() if step not in inside}

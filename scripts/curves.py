@@ -4,35 +4,40 @@ from pathlib import Path
 
 from vecaf import artifacts, command
 from vecaf.errors import ArtifactError
-from vecaf.reporting import curves
+from vecaf.reporting import bundle, curves
+from vecaf.reporting.layout import cell_path
 
 
 def main(argv: list[str]) -> str:
     parser = command.parser(__doc__)
     parser.add_argument("--rows", type=Path, required=True, help="tidy metrics: their measured cells are joined")
+    parser.add_argument("--costs", type=Path, required=True, help="what every step of these cells costs")
     parser.add_argument("--cells", type=Path, required=True, help="folder of all cells")
+    parser.add_argument(
+        "--published", type=Path, nargs="*", default=[], help="curves and batches of the published bundle"
+    )
     parser.add_argument("--out", type=Path, required=True, help="output: Parquet, a row for every batch of every cell")
     args = parser.parse_args(argv)
     import pandas as pd
 
-    rows = artifacts.read_table(args.rows)
-    measured = rows[(rows["status"] == "measured") & (rows["origin"] == "run")]
-    tables = [cell(args.cells, dict(row)) for row in measured[list(curves.CELL)].to_dict("records")]
-    joined = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(curves.COLUMNS))
-    artifacts.write_table(args.out, joined)
-    return f"{len(tables)} of {len(rows)} cells joined, {len(joined)} rows"
-
-
-def cell(folder: Path, key: dict):
-    """Return the rows of one cell."""
-    place = folder.joinpath(*(str(value) for value in list(key.values())[:-1]), f"seed{key['seed']}")
-    stages = artifacts.read_json(place / "metrics.json")["provenance"]["stages"]
-    batches, curve = (artifacts.read_table(place / name) for name in ("batches.parquet", "curve.parquet"))
-    try:
-        joined = curves.join(batches, curve, stages)
-    except ArtifactError as error:
-        raise ArtifactError(f"{place}: {error}; train it again: snakemake -R finetune_last -- {place}") from error
-    return joined.assign(**key)[list(curves.COLUMNS)]
+    rows, costs = artifacts.read_table(args.rows), artifacts.read_table(args.costs)
+    costs = dict(list(costs.groupby(list(curves.CELL))))
+    keys = rows.loc[rows["status"] == "measured", list(curves.CELL)].to_dict("records")
+    cells = {f"{cell_path(key)}/seed{key['seed']}": key for key in keys}
+    logs = bundle.Logs(args.cells, {file.name: file for file in args.published}, cells)
+    tables = []
+    for cell, key in cells.items():
+        try:
+            joined = curves.join(
+                logs.find(cell, bundle.BATCHES), logs.find(cell, bundle.CURVE), costs[tuple(key.values())]
+            )
+        except ArtifactError as error:
+            place = args.cells / cell
+            raise ArtifactError(f"{place}: {error}; train it again: snakemake -R finetune_last -- {place}") from error
+        tables.append(joined.assign(**key)[list(curves.COLUMNS)])
+    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(curves.COLUMNS))
+    artifacts.write_table(args.out, table)
+    return f"{len(tables)} of {len(rows)} cells joined, {len(table)} rows"
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Publish finished cells: write their records, selections and curves into the bundle that git keeps.
+"""Publish finished cells: write their records, selections and logs into the bundle that git keeps.
 
     python -m tools.publish --root results
     python -m tools.publish --root results 'cifar10/*' 'caltech101/deit_b_dino/vecaf/*'
 
-A clone then makes every table of these cells from the bundle and runs none of them. A cell that is published again
-replaces what the bundle had of it.
+A clone then makes every table and every figure of training curves of these cells from the bundle and runs none of
+them. A cell that is published again replaces what the bundle had of it.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ def main(argv: list[str]) -> str:
         [record for cell, folder in found.items() for record in records_of(cell, folder)],
         columns=["cell", "file", "digest", "text"],
     )
-    curves = [curve_of(cell, folder) for cell, folder in found.items()]
     ids, lost = ids_of(args.root, records)
-    new = {bundle.RECORDS: records, bundle.CURVES: pd.concat(curves, ignore_index=True), bundle.IDS: ids}
+    new = {bundle.RECORDS: records, bundle.IDS: ids, bundle.CURVES: joined(found, bundle.CURVE)}
+    new[bundle.BATCHES] = joined(found, bundle.BATCHES, ["batch", "loop", "loss"])
     tables = bundle.merged(args.out, new)
     bundle.write(args.out, tables)
     size = sum((args.out / file).stat().st_size for file in tables) / 1e6
@@ -67,10 +67,13 @@ def records_of(cell: str, folder: Path):
         yield cell, name, content["provenance"]["digest"], artifacts.canonical(content)
 
 
-def curve_of(cell: str, folder: Path) -> pd.DataFrame:
-    curve = artifacts.read_table(folder / "curve.parquet")
-    curve.insert(0, "cell", cell)
-    return curve
+def joined(folders: dict[str, Path], file: str, columns: list[str] | None = None) -> pd.DataFrame:
+    """Return the rows of one file of cells under their names; columns: those that are published, or all."""
+    tables = [
+        artifacts.read_table(folder / file, columns=columns).assign(cell=cell) for cell, folder in folders.items()
+    ]
+    table = pd.concat(tables, ignore_index=True)
+    return table[["cell", *table.columns.drop("cell")]]
 
 
 def ids_of(root: Path, records: pd.DataFrame) -> tuple[pd.DataFrame, int]:

@@ -23,7 +23,9 @@ def cell(key, seed, top1, budget=40, loops=2, macs=1.0, selecting=10.0):
     table.loc[at, "probe_loss"] = 2.0 - np.asarray(top1)
     table["macs"] = done * macs + loop * selecting
     table["seconds"] = table["macs"] / 2
-    return table.assign(uncounted="select", seed=seed, **dict(zip(curves.KEYS, key, strict=True)))[list(curves.COLUMNS)]
+    return table.assign(shared=0.0, uncounted="select", seed=seed, **dict(zip(curves.KEYS, key, strict=True)))[
+        list(curves.COLUMNS)
+    ]
 
 
 def rows_of(table, **top1):

@@ -4,25 +4,30 @@ import pytest
 from stand_in_curves import FULL, cell, key, rows_of, told
 
 from vecaf.errors import ArtifactError
-from vecaf.reporting import curves
+from vecaf.reporting import costs, curves
 
 BATCHES = pd.DataFrame({"batch": [0, 1, 2, 3], "loop": [1, 1, 2, 2], "loss": [4.0, 3.0, 2.0, 1.0]})
 CURVE = pd.DataFrame({"batch": [0, 2, 4], "top1": [0.1, 0.4, 0.5], "probe_loss": [2.0, 1.5, 1.2], "loop": [1, 1, 2]})
-STAGES = {
-    "pretrained": {"seconds": 1000.0, "macs": 10**9},
-    "evaluate": {"seconds": 1000.0, "macs": 10**9},
-    "loop1/score": {"seconds": 5.0, "macs": 100},
-    "loop1/select": {"seconds": 1.0},
-    "loop1/finetune": {"seconds": 99.0, "training_seconds": 8.0, "macs": 60},
-    "loop2/score": {"seconds": 7.0, "macs": 100},
-    "loop2/select": {"seconds": 2.0},
-    "loop2/augment": {"seconds": 3.0},
-    "loop2/finetune": {"seconds": 99.0, "training_seconds": 4.0, "macs": 30},
-}
+COSTS = pd.DataFrame(
+    [
+        (0, "caption", 50.0, 1000),
+        (0, "embed_text", np.nan, 3),
+        (0, "evaluate", 1000.0, None),
+        (1, "curve", 99.0, None),
+        (1, "score", 5.0, 100),
+        (1, "select", 1.0, 7),
+        (1, "finetune", 8.0, 60),
+        (2, "score", 7.0, 100),
+        (2, "select", 2.0, None),
+        (2, "augment", 3.0, 11),
+        (2, "finetune", 4.0, 30),
+    ],
+    columns=["loop", "step", "seconds", "macs"],
+).astype({"macs": "float64"})
 
 
 def test_a_row_for_every_number_of_batches_done():
-    joined = curves.join(BATCHES, CURVE, STAGES)
+    joined = curves.join(BATCHES, CURVE, COSTS)
     assert joined["batch"].tolist() == [0, 1, 2, 3, 4]
     assert joined["loop"].tolist() == [1, 1, 1, 2, 2]
     assert joined["loss"].tolist()[1:] == [4.0, 3.0, 2.0, 1.0]
@@ -32,17 +37,44 @@ def test_a_row_for_every_number_of_batches_done():
 
 
 def test_cost_is_paid_before_a_loop_and_by_batch_by_hand():
-    joined = curves.join(BATCHES, CURVE, STAGES)
-    # Loop 1: 100, then 30 a batch; loop 2: 100 more as soon as its first batch is done, then 15 a batch.
-    assert joined["macs"].tolist() == [100, 130, 160, 275, 290]
+    joined = curves.join(BATCHES, CURVE, COSTS)
+    # Loop 1: 100 + 7, then 30 a batch; loop 2: 100 + 11 with its first batch, then 15 a batch.
+    assert joined["macs"].tolist() == [107, 137, 167, 293, 308]
     # 5 + 1, then 4 a batch (looking at the model left out); 7 + 2 + 3 more, then 2 a batch.
     assert joined["seconds"].tolist() == [6, 10, 14, 28, 30]
-    assert set(joined["uncounted"]) == {"augment select"}
+    assert set(joined["shared"]) == {1003}
+    assert set(joined["uncounted"]) == {"select"}
+
+
+def test_captions_that_cannot_be_counted_are_no_number():
+    costs = COSTS.assign(macs=COSTS["macs"].mask(COSTS["step"] == "caption"))
+    joined = curves.join(BATCHES, CURVE, costs)
+    assert joined["shared"].isna().all()
+    assert joined["macs"].iloc[-1] == 308
+
+
+def test_at_the_end_all_of_table_4_is_paid():
+    counted = COSTS.fillna({"macs": 0.0}).assign(**dict(zip(curves.CELL, (*key("vecaf"), 0), strict=True)))
+    of_table4 = costs.of(counted, dict(zip(curves.KEYS, key("vecaf"), strict=True)))
+    joined = curves.join(BATCHES, CURVE, COSTS)
+    assert joined["macs"].iloc[-1] + joined["shared"].iloc[-1] == costs.macs(of_table4, costs.ALL)
+
+
+def test_costs_in_words_name_what_is_not_in_them():
+    table = pd.concat([cell(key("vecaf"), 0, [0.1, 0.2]), cell(FULL, 0, [0.1, 0.2]).assign(uncounted="")])
+    layout = told(key("vecaf"), FULL)
+    said = curves.costs_in_words(table, layout)
+    assert said.endswith(" forward passes). Not counted, and therefore left out: selection of Vecaf.")
+    shared = table["method"].map({"vecaf": 5.5e15, "full": 0.0})
+    said = curves.costs_in_words(table.assign(uncounted="", shared=shared), layout)
+    assert "methods that do would pay 5,500 T for Digits more" in said
+    said = curves.costs_in_words(table.assign(shared=shared.replace(5.5e15, np.nan)), layout)
+    assert "would pay an unknown number for Digits more" in said
 
 
 def test_a_curve_of_other_batches_is_refused():
     with pytest.raises(ArtifactError, match="looks at batch 9"):
-        curves.join(BATCHES, CURVE.replace({"batch": {4: 9}}), STAGES)
+        curves.join(BATCHES, CURVE.replace({"batch": {4: 9}}), COSTS)
 
 
 def two_seeds():

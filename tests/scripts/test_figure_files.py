@@ -11,6 +11,7 @@ from scripts import curves, figure, map_pool, samples
 from vecaf import artifacts
 from vecaf.errors import ArtifactError
 from vecaf.grid import Cell
+from vecaf.reporting.curves import CELL as CELL_KEYS
 from vecaf.reporting.metrics import table_row
 
 CELL = Cell("digits", "vit_digits", "vecaf", "5pct", "3loops", 0)
@@ -23,36 +24,43 @@ def write_cell(folder, cell, top1, digest="abc"):
     artifacts.write_table(place / "batches.parquet", log)
     at = [0, 30, 60, 90]
     artifacts.write_table(place / "curve.parquet", pd.DataFrame({"batch": at, "top1": top1, "probe_loss": 1.0}))
-    stages = {f"loop{loop}/finetune": {"seconds": 3.0, "macs": 300} for loop in (1, 2, 3)}
     metrics = {
         "cell": vars(cell),
         "metrics": {"top1": top1[-1], "mean_per_class": top1[-1]},
-        "provenance": {"stages": stages, "ids": {"loop1": "0" * 64}, "digest": digest},
+        "provenance": {"ids": {"loop1": "0" * 64}, "digest": digest},
     }
     artifacts.write_json(place / "metrics.json", metrics)
     return metrics
 
 
 def collect(tmp_path, rows):
-    artifacts.write_table(tmp_path / "rows.parquet", pd.DataFrame(rows))
+    """Join cells of which every loop costs 300 of finetuning and 100 of selection."""
+    table = pd.DataFrame(rows)
+    artifacts.write_table(tmp_path / "rows.parquet", table)
+    steps = [
+        {"loop": loop, "step": step, "seconds": 3.0, "macs": macs}
+        for loop in (1, 2, 3)
+        for step, macs in {"select": 100.0, "finetune": 300.0}.items()
+    ]
+    artifacts.write_table(tmp_path / "costs.parquet", table[list(CELL_KEYS)].merge(pd.DataFrame(steps), how="cross"))
     return curves.main(
         [
-            *("--rows", str(tmp_path / "rows.parquet"), "--cells", str(tmp_path / "cells")),
+            *("--rows", str(tmp_path / "rows.parquet"), "--costs", str(tmp_path / "costs.parquet")),
+            *("--cells", str(tmp_path / "cells")),
             *("--out", str(tmp_path / "curves.parquet")),
         ]
     )
 
 
-def test_stale_cells_and_cells_of_a_bundle_are_not_joined(tmp_path):
+def test_stale_cells_are_not_joined(tmp_path):
     rows = []
-    for seed, status, origin in ((0, "measured", "run"), (1, "stale", None), (2, "measured", "published")):
+    for seed, status in ((0, "measured"), (1, "stale")):
         cell = Cell(*list(vars(CELL).values())[:-1], seed)
-        metrics = write_cell(tmp_path / "cells", cell, [0.1, 0.5, 0.7, 0.8])
-        rows.append(table_row(metrics, status=status, origin=origin))
-    assert collect(tmp_path, rows) == "1 of 3 cells joined, 91 rows"
+        rows.append(table_row(write_cell(tmp_path / "cells", cell, [0.1, 0.5, 0.7, 0.8]), status=status))
+    assert collect(tmp_path, rows) == "1 of 2 cells joined, 91 rows"
     joined = artifacts.read_table(tmp_path / "curves.parquet")
     assert set(joined["seed"]) == {0}
-    assert joined["macs"].iloc[-1] == 900
+    assert joined["macs"].iloc[-1] == 1200
 
 
 def test_no_cell_leaves_an_empty_table(tmp_path):

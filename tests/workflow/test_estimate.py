@@ -23,7 +23,7 @@ STEPS = {
 }
 # A few seconds each, or of figure 6, which no estimate counts.
 LIGHT = {
-    *("metrics", "ids", "curves", "costs", "table", "figure", "claims", "report", "profile_flops"),
+    *("metrics", "ids", "curves", "costs", "table", "figure", "claims", "report", "profile_flops", "measures"),
     *("samples", "map_pool", "keep_scores", "select_after", "augment_after"),
 }
 

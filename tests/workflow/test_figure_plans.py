@@ -10,7 +10,7 @@ def test_figures_of_curves_plan_the_cells_they_show_and_one_table_of_curves_each
     jobs = fresh.plan(*CURVES, overlay={"shows": demo.exhibits()})
     planned = rules(jobs)
     assert planned["evaluate"] == planned["finetune_last"] == len(demo.cells(*CURVES))
-    for rule in ("metrics", "curves", "figure"):
+    for rule in ("metrics", "costs", "curves", "figure"):
         assert {job["exhibit"] for job in jobs if job["rule"] == rule} == set(CURVES)
     assert not {"map_pool", "samples", "keep_scores", "table"} & set(planned)
 

@@ -1,4 +1,4 @@
-"""A clone with the published bundle makes tables without running a cell; real runs and real clones of a tiny study."""
+"""A clone with the published bundle makes tables and figures of curves and runs no cell; real clones, a tiny study."""
 
 import shutil
 import subprocess
@@ -9,10 +9,16 @@ import pytest
 from planning import Project, copy_project, rules
 
 from vecaf import artifacts
+from vecaf.reporting import costs
 
 DIGITS = {"datasets": {"digits": ["5pct"]}}
+BLOCKS = [
+    {**DIGITS, "methods": ["vecaf"], "schedules": ["2loops"]},
+    {**DIGITS, "methods": ["random"], "schedules": ["single"]},
+]
+FIGURES = ["figure1b", "figure4", "figure5_b2a", "accuracy_cost"]
 TINY = {
-    "shows": ["table1", "readings"],
+    "shows": ["table1", "readings", *FIGURES],
     "datasets": {
         "digits": {
             "batches": 4,
@@ -30,19 +36,16 @@ TINY = {
     },
     "methods": {"vecaf": {"ods": {"iterations": 5, "ensemble": 3}}},
     "exhibits": {
-        "table1": {
-            "blocks": [
-                {**DIGITS, "methods": ["vecaf"], "schedules": ["2loops"]},
-                {**DIGITS, "methods": ["random"], "schedules": ["single"]},
-            ]
-        },
+        **{name: {"blocks": BLOCKS} for name in ("table1", *FIGURES)},
         "readings": {"blocks": [{**DIGITS, "methods": ["vecaf", "vecaf_uniform"], "schedules": ["2loops"]}]},
     },
 }
 CELLS = "results/demo/cells"
 VECAF, UNIFORM = (f"digits/vit_digits/{name}/5pct/2loops/seed0" for name in ("vecaf", "vecaf_uniform"))
 RANDOM = "digits/vit_digits/random/5pct/single/seed0"
-COLLECTING = {"metrics": 2, "ids": 1, "table": 2, "claims": 1, "report": 1}
+COLLECTING = {"metrics": 6, "ids": 1, "table": 2, "claims": 1, "report": 1}
+# Models are counted again, which reads no image and needs no weights.
+COLLECTING |= {"profile_flops": 3, "costs": 4, "curves": 4, "figure": 4, "measures": 3}
 pytestmark = pytest.mark.slow
 
 
@@ -113,19 +116,57 @@ def test_a_clone_of_the_full_bundle_makes_every_table_and_runs_no_cell(study, cl
     ).read_text()
 
 
+def test_a_clone_of_the_full_bundle_draws_the_same_curves(study, clone):
+    there = clone()
+    there.snakemake(*FIGURES, overlay=TINY)
+    for name in FIGURES:
+        ours, theirs = (
+            artifacts.read_table(project.folder / f"results/demo/curves/{name}.parquet") for project in (there, study)
+        )
+        assert len(theirs) == 2 * 5  # two cells of four batches, and where they begin
+        pd.testing.assert_frame_equal(ours, theirs)
+        # At the end of its budget a cell has cost what table 4 says of it, with its selections, which are not free.
+        for key, rows in ours.groupby(list(costs.COLUMNS[:5])):
+            told = artifacts.read_table(there.folder / f"results/demo/costs/{name}.parquet")
+            steps = costs.of(told, dict(zip(costs.COLUMNS[:5], key, strict=True)))
+            paid = rows["macs"].iloc[-1] + rows["shared"].iloc[-1]
+            assert paid == pytest.approx(costs.macs(steps, costs.ALL), rel=1e-12)
+            assert (costs.macs(steps, "selection") > 0) == ("vecaf" in key)
+            assert set(rows["uncounted"]) == {""}
+        drawn = [(project.folder / f"results/demo/figures/{name}.csv").read_bytes() for project in (there, study)]
+        assert drawn[0] == drawn[1]
+        said = [(project.folder / f"results/demo/figures/{name}.md").read_text() for project in (there, study)]
+        assert said[0].replace(" From the published bundle: 2 of 2 cells.", "") == said[1] != said[0]
+
+
 def test_a_bundle_of_a_few_cells_leaves_the_others_to_be_run(clone):
     there = clone(f"*/{VECAF.split('/')[2]}/*")
     jobs = there.plan(overlay=TINY)
     assert sorted(job["method"] for job in jobs if job["rule"] == "evaluate") == ["random", "vecaf_uniform"]
     assert rules(there.plan("table1", overlay=TINY))["evaluate"] == 1
+    there.snakemake("figure4", overlay=TINY)
+    caption = (there.folder / "results/demo/figures/figure4.md").read_text()
+    assert "From the published bundle: 1 of 2 cells." in caption
+    assert set(pd.read_csv(there.folder / "results/demo/figures/figure4.csv")["method"]) == {"vecaf", "random"}
 
 
 def test_a_cell_that_is_run_again_comes_before_its_published_result(study, clone):
     there = clone()
     there.snakemake(overlay=TINY)
     there.snakemake(f"{CELLS}/{RANDOM}/metrics.json", overlay=TINY)
-    assert rules(there.plan(overlay=TINY)) == {"metrics": 1, "table": 1, "claims": 1, "report": 1}
+    again = {
+        "metrics": 5,
+        "costs": 4,
+        "curves": 4,
+        "table": 1,
+        "figure": 4,
+        "claims": 1,
+        "report": 1,
+    }  # readings shows it not
+    assert rules(there.plan(overlay=TINY)) == again
     there.snakemake(overlay=TINY)
+    drawn = [(project.folder / "results/demo/figures/figure4.csv").read_bytes() for project in (there, study)]
+    assert drawn[0] == drawn[1]
     found = rows(there)
     assert found["origin"].to_dict() == {"random": "run", "vecaf": "published"}
     assert found["top1"].to_dict() == rows(study)["top1"].to_dict()  # on one machine it is the same to the last bit
@@ -147,17 +188,17 @@ def test_publishing_again_replaces_a_cell_and_keeps_the_others(study, clone):
     there = clone()
     bundle = there.folder / "results/published"
     before = {file.name: artifacts.file_hash(file) for file in bundle.iterdir()}
-    assert set(before) == {"records.parquet", "ids.parquet", "curves.parquet"}
+    assert set(before) == {f"{name}.parquet" for name in ("records", "ids", "curves", "batches")}
     command = [sys.executable, "-m", "tools.publish", "--root", str(study.folder / "results/demo"), "*/random/*"]
     done = subprocess.run(command, cwd=there.folder, capture_output=True, text=True, check=True)
     assert "results/published: 1 cells published, 3 in all" in done.stdout
     assert {file.name: artifacts.file_hash(file) for file in bundle.iterdir()} == before
-    curves = artifacts.read_table(bundle / "curves.parquet")
-    assert set(curves["cell"]) == {VECAF, RANDOM, UNIFORM}
-    own = artifacts.read_table(study.folder / CELLS / VECAF / "curve.parquet")
-    pd.testing.assert_frame_equal(
-        curves[curves["cell"] == VECAF].drop(columns="cell").reset_index(drop=True), own, check_dtype=False
-    )
+    for published, file in (("curves.parquet", "curve.parquet"), ("batches.parquet", "batches.parquet")):
+        logs = artifacts.read_table(bundle / published)
+        assert set(logs["cell"]) == {VECAF, RANDOM, UNIFORM}
+        mine = logs[logs["cell"] == VECAF].drop(columns="cell").reset_index(drop=True)
+        own = artifacts.read_table(study.folder / CELLS / VECAF / file)
+        pd.testing.assert_frame_equal(mine, own[list(mine.columns)], check_dtype=False)
     nothing = subprocess.run(
         [*command[:-1], "*/vecav/*"], cwd=there.folder, capture_output=True, text=True, check=False
     )

@@ -62,12 +62,13 @@ def build(rows: pd.DataFrame, layout: Mapping[str, Any], curves: pd.DataFrame) -
         f"{layout['title']}: marks are top-1 accuracy in percent on the whole test set at the end of the budget, mean "
         "over n seeds with its standard error, and thin lines how it was reached.",
         training.looks_in_words(layout, dict.fromkeys(end.key[0] for end in ends)),
-        training.costs_in_words(curves),
+        training.costs_in_words(curves, layout),
         "The broken grey line joins random cells of several budgets: random at equal cost lies on it (linear in the "
         "logarithm of the cost), and how far each method is above stands in the CSV."
         if _budgets(ends, layout)
         else "",
         f"Cells: {training.cells_in_words(curves)}.",
+        training.published(rows),
         training.remarks(layout),
         training.left_out(rows),
         *layout["notes"],

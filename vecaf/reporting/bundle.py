@@ -1,8 +1,9 @@
-"""The published bundle: results of cells in three Parquet files, read wherever a cell's own files are not there.
+"""The published bundle: results of cells in four Parquet files, read wherever a cell's own files are not there.
 
 ``records.parquet`` holds the JSON files of cells as text, with their provenance, so that a published number is as good
 as a measured one: columns cell, file (``metrics.json``, ``ood/snow.json``), digest of the cell's configuration, text.
 ``ids.parquet`` holds selections under their hashes: ids_hash, id. ``curves.parquet``: cell, and a curve's own columns.
+``batches.parquet``: cell, and of the log of its batches batch (from 0), loop, loss (nats).
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from vecaf.errors import ArtifactError
 if TYPE_CHECKING:
     import pandas as pd
 
-RECORDS, IDS, CURVES = "records.parquet", "ids.parquet", "curves.parquet"
-METRICS = "metrics.json"
+RECORDS, IDS, CURVES, BATCHES = "records.parquet", "ids.parquet", "curves.parquet", "batches.parquet"
+METRICS, CURVE = "metrics.json", "curve.parquet"  # of a cell, whose log of batches has the name of the bundle's
 
 
 class Found(NamedTuple):
@@ -51,6 +52,28 @@ class Records:
         text, bundle = self._texts[cell, file]
         place = f"{bundle}, {cell}/{file}"
         return Found(parsed(text, place), place, "published")
+
+
+class Logs:
+    """The curves and batches of cells, with the rule of ``Records``: all from their own files, or all from a bundle."""
+
+    def __init__(self, cells: Path, published: Mapping[str, Path], wanted: Collection[str]):
+        """Look below ``cells`` and in the files of a bundle by name; wanted: the cells that will be asked for."""
+        self._cells = cells
+        self._parts: dict[tuple[str, str], pd.DataFrame] = {}
+        for file in (CURVES, BATCHES) if published else ():
+            table = artifacts.read_table(published[file])
+            for cell, rows in table[table["cell"].isin(set(wanted))].groupby("cell", sort=False):
+                self._parts[cell, file] = rows.drop(columns="cell").reset_index(drop=True)
+
+    def find(self, cell: str, file: str) -> pd.DataFrame:
+        """Return the table ``CURVE`` or ``BATCHES`` of a cell that has metrics; raises ArtifactError if it has none."""
+        if (self._cells / cell / METRICS).exists():
+            return artifacts.read_table(self._cells / cell / file)
+        held = CURVES if file == CURVE else file
+        if (cell, held) not in self._parts:
+            raise ArtifactError(f"neither its own {file} nor the published {held} is there")
+        return self._parts[cell, held]
 
 
 def digests(records: Path) -> dict[tuple[str, str], str]:
@@ -86,13 +109,16 @@ def merged(folder: Path, new: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFr
 
     cells = set(new[RECORDS]["cell"])
     records = both(RECORDS, lambda table: ~table["cell"].isin(cells)).sort_values(["cell", "file"])
-    curves = both(CURVES, lambda table: ~table["cell"].isin(cells)).sort_values("cell", kind="stable")
+    curves, batches = (
+        both(file, lambda table: ~table["cell"].isin(cells)).sort_values("cell", kind="stable")
+        for file in (CURVES, BATCHES)
+    )
     named = {
         name for text in records.loc[records["file"] == METRICS, "text"] for name in selections(parsed(text, RECORDS))
     }
     ids = both(IDS, lambda table: ~table["ids_hash"].isin(set(new[IDS]["ids_hash"])))
     ids = ids[ids["ids_hash"].isin(named)].sort_values(["ids_hash", "id"])
-    return {RECORDS: records, IDS: ids, CURVES: curves}
+    return {RECORDS: records, IDS: ids, CURVES: curves, BATCHES: batches}
 
 
 def selections(metrics: Mapping[str, Any]) -> list[str]:
@@ -101,10 +127,19 @@ def selections(metrics: Mapping[str, Any]) -> list[str]:
     return [ids[loop] for loop in sorted(ids, key=lambda name: int(name.removeprefix("loop")))]
 
 
+# Numbers that increase are kept as their differences; the bytes of losses, alike in their exponents, by their place.
+_ENCODINGS = {
+    IDS: {"use_dictionary": ["ids_hash"], "column_encoding": {"id": "DELTA_BINARY_PACKED"}},
+    BATCHES: {
+        "use_dictionary": ["cell", "loop"],
+        "column_encoding": {"batch": "DELTA_BINARY_PACKED", "loss": "BYTE_STREAM_SPLIT"},
+    },
+}
+
+
 def write(folder: Path, tables: Mapping[str, pd.DataFrame]) -> None:
-    """Write the tables of a bundle, small enough for git: texts compressed hard, sorted ids as their differences."""
-    of_ids = {"use_dictionary": ["ids_hash"], "column_encoding": {"id": "DELTA_BINARY_PACKED"}}
+    """Write the tables of a bundle, compressed hard: they are to be small enough for git."""
     for file, table in tables.items():
-        options = of_ids if file == IDS else {}
+        options = _ENCODINGS.get(file, {})
         with artifacts.atomic(folder / file) as temporary:
             table.to_parquet(temporary, index=False, compression="zstd", compression_level=19, **options)

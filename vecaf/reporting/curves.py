@@ -14,66 +14,55 @@ import numpy as np
 import pandas as pd
 
 from vecaf.errors import ArtifactError
+from vecaf.flops.cell import ONCE
+from vecaf.reporting.costs import PARTS
 from vecaf.reporting.layout import KEYS, ratio_title, schedule_title
 
 CELL = (*KEYS, "seed")
-COLUMNS = (*CELL, "loop", "batch", "loss", "top1", "probe_loss", "macs", "seconds", "uncounted")
+COLUMNS = (*CELL, "loop", "batch", "loss", "top1", "probe_loss", "macs", "seconds", "shared", "uncounted")
 
 
-def join(batches: pd.DataFrame, curve: pd.DataFrame, stages: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+def join(batches: pd.DataFrame, curve: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of one cell: ``COLUMNS`` without those of the cell.
 
     batches: columns batch (from 0), loop, loss (nats), of every batch of all loops. curve: columns batch (batches
-    done), top1 (fraction), probe_loss (nats). stages: of the cell's provenance. Columns of the result: batch counts the
-    batches done, and its first row is before any; loss: of the last one; macs, seconds: see ``spent``; uncounted: the
-    steps among these whose multiply-accumulates nobody recorded. Raises ArtifactError when the curve looks at a batch
-    that the log does not have.
+    done), top1 (fraction), probe_loss (nats). costs: of the cell, see ``spent``. Columns of the result: batch counts
+    the batches done, and its first row is before any; loss: of the last one; the others: see ``spent``. Raises
+    ArtifactError when the curve looks at a batch that the log does not have.
     """
     done = batches[["loop", "batch", "loss"]].assign(batch=batches["batch"] + 1)
     done = pd.concat([pd.DataFrame({"loop": [1], "batch": [0], "loss": [np.nan]}), done], ignore_index=True)
     if stray := sorted(set(curve["batch"]) - set(done["batch"])):
         raise ArtifactError(f"the curve looks at batch {stray[0]}, of which the log of batches knows nothing")
     joined = done.merge(curve[["batch", "top1", "probe_loss"]], on="batch", how="left", validate="one_to_one")
-    return joined.assign(**spent(joined["loop"].to_numpy(), joined["batch"].to_numpy(), stages))
+    return joined.assign(**spent(joined["loop"].to_numpy(), joined["batch"].to_numpy(), costs))
 
 
-def spent(loop: np.ndarray, batch: np.ndarray, stages: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what a cell has cost after each number of batches: macs and seconds, (B,) float64, and uncounted, a text.
+def spent(loop: np.ndarray, batch: np.ndarray, costs: pd.DataFrame) -> dict[str, Any]:
+    """Return what a cell has cost after each number of batches: macs and seconds, (B,) float64, shared and uncounted.
 
-    loop, batch: (B,), increasing; the loop that a row's last batch belongs to. stages: ``loop{l}/{step}`` → record with
-    seconds and, where known, macs. A loop's scoring, augmentation and selection are paid before its first batch, its
-    finetuning in equal parts by batch; looking at the model costs nothing. What belongs to no loop (pretraining, final
-    evaluation) is left out.
+    loop, batch: (B,), increasing; the loop that a row's last batch belongs to. costs: columns loop, step, seconds, macs
+    of ``costs.COLUMNS``, as table 4 has them. A loop's scoring, augmentation and selection are paid before its first
+    batch, its finetuning in equal parts by batch. What is no part of a method (pretraining, looking at the model) is
+    left out. shared: the multiply-accumulates of what is done once for a pool (captions, their embeddings), which are
+    not in macs; NaN if not counted. uncounted: the steps of loops, a text, whose multiply-accumulates nobody can count;
+    they add none, as steps that nobody timed add no seconds.
     """
-    macs, seconds = np.zeros(len(batch)), np.zeros(len(batch))
-    uncounted, paid = set(), {"macs": 0.0, "seconds": 0.0}
+    costs = costs[costs["step"].isin({step for steps in PARTS.values() for step in steps})]
+    once, loops = costs[costs["loop"] == ONCE], costs[costs["loop"] != ONCE]
+    uncounted = " ".join(sorted(set(loops.loc[loops["macs"].isna(), "step"])))
+    found: dict[str, Any] = {name: np.zeros(len(batch)) for name in ("macs", "seconds")}
     before = 0
     for number in np.unique(loop):
-        rows = loop == number
-        last = int(batch[rows].max())
-        share = (batch[rows] - before) / (last - before)
-        for name, step in _steps(stages, int(number)):
-            took = step.get("training_seconds", step["seconds"])
-            if name == "finetune":
-                macs[rows] += share * step.get("macs", np.nan)
-                seconds[rows] += share * took
-                continue
-            if step.get("macs") is None:
-                uncounted.add(name)
-            paid["macs"] += step.get("macs") or 0
-            paid["seconds"] += took
-        macs[rows] += paid["macs"]
-        seconds[rows] += paid["seconds"]
-        paid = {"macs": macs[rows][-1], "seconds": seconds[rows][-1]}
+        last = int(batch[loop == number].max())
+        share = np.clip((batch - before) / (last - before), 0, 1)
+        begun = loop >= number
+        for cost in loops[loops["loop"] == number].itertuples():
+            part = share if cost.step == "finetune" else begun
+            for name in ("macs", "seconds"):
+                found[name] += part * np.nan_to_num(getattr(cost, name))
         before = last
-    return {"macs": macs, "seconds": seconds, "uncounted": " ".join(sorted(uncounted))}
-
-
-def _steps(stages: Mapping[str, Mapping[str, Any]], loop: int) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for name, record in sorted(stages.items()):
-        where, _, step = name.partition("/")
-        if where == f"loop{loop}":
-            yield step, record
+    return found | {"shared": float(once["macs"].sum(skipna=False)), "uncounted": uncounted}
 
 
 @dataclass(frozen=True)
@@ -243,21 +232,48 @@ def left_out(rows: pd.DataFrame) -> str:
     return f"Cells left out: {', '.join(said)} ({cells_in_words(absent)})." if said else ""
 
 
+def published(rows: pd.DataFrame) -> str:
+    """Return how many cells are drawn from the published bundle as a sentence, nothing if none is."""
+    measured = rows[rows["status"] == "measured"]
+    count = int((measured["origin"] == "published").sum())
+    return f"From the published bundle: {count} of {len(measured)} cells." if count else ""
+
+
 def remarks(layout: Mapping[str, Any]) -> str:
     """Return the full titles of methods that figures call by a shorter name as a sentence, nothing without any."""
     said = [title for method, title in layout["methods"].items() if title != layout["names"][method]]
     return f"In full: {'; '.join(said)}." if said else ""
 
 
-def costs_in_words(curves: pd.DataFrame) -> str:
-    """Return what total multiply-accumulates count and what they leave out."""
-    absent = sorted(set(" ".join(curves["uncounted"].unique()).split()))
-    counted = (
-        "Total cost: multiply-accumulates of finetuning (a step as three forward passes) and of every step with a "
-    )
-    counted += "recorded count, from the first selection on"
-    missing = f"; not recorded, and therefore left out: {', '.join(absent)}" if absent else ""
-    return f"{counted}{missing}. Captions and their embeddings, made once for a pool, are no part of a cell's cost."
+# Steps of loops as captions call them.
+_STEPS = {"score": "scoring", "augment": "augmentation", "select": "selection", "finetune": "finetuning"}
+
+
+def costs_in_words(curves: pd.DataFrame, layout: Mapping[str, Any]) -> str:
+    """Return what total multiply-accumulates count, of which methods they lack something, and what stands apart."""
+    said = [
+        "Total cost: multiply-accumulates as table 4 counts them, of every loop's scoring of the pool, augmentation, "
+        "selection and finetuning (a step as three forward passes)."
+    ]
+    methods: dict[str, dict[str, None]] = {}
+    for method, steps in curves[["method", "uncounted"]].drop_duplicates().itertuples(index=False):
+        for step in steps.split():
+            methods.setdefault(step, {})[layout["names"][method]] = None
+    if absent := [f"{_STEPS[step]} of {', '.join(methods[step])}" for step in _STEPS if step in methods]:
+        said.append(f"Not counted, and therefore left out: {'; '.join(absent)}.")
+    shared = curves.groupby("dataset", sort=False)["shared"].agg(lambda values: values.max(skipna=False))
+    amounts = [
+        f"{'an unknown number' if np.isnan(macs) else f'{macs / 1e12:,.3f} T'.replace('.000', '')} for "
+        f"{dataset_title(dataset, layout)}"
+        for dataset, macs in shared.items()
+        if macs != 0
+    ]
+    if amounts:
+        said.append(
+            "Captions and their embeddings are made once for a pool, whoever reads them, and are not in it; methods "
+            f"that do would pay {', '.join(amounts)} more if they had to make them alone."
+        )
+    return " ".join(said)
 
 
 def looks_in_words(layout: Mapping[str, Any], datasets: Iterable[str]) -> str:

@@ -32,6 +32,7 @@ def build(rows: pd.DataFrame, layout: Mapping[str, Any], curves: pd.DataFrame) -
         f"Dotted lines: a further loop begins (batches {', '.join(map(str, starts))})." if starts else "",
         "Hollow marks: what the paper prints for the end of the budget (table 1, whole test set)." if printed else "",
         f"Cells: {training.cells_in_words(curves)}.",
+        training.published(rows),
         training.remarks(layout),
         training.left_out(rows),
         *layout["notes"],

@@ -36,6 +36,7 @@ def build(rows: pd.DataFrame, layout: Mapping[str, Any], curves: pd.DataFrame) -
         f"Above, the loss that finetuning minimises, on each method's own samples, averaged over {_lengths(curves)}.",
         f"Below, the loss on a fixed part of the pool, the same for all methods ({_probes(layout)}), not averaged.",
         f"Cells: {training.cells_in_words(curves)}.",
+        training.published(rows),
         training.remarks(layout),
         training.left_out(rows),
         *layout["notes"],

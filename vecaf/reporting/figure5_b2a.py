@@ -56,10 +56,11 @@ def build(rows: pd.DataFrame, layout: Mapping[str, Any], curves: pd.DataFrame) -
         "are medians over n seeds, dots the seeds. “Reached by m of n”: the others do not reach the level in their "
         "budget and count as slower than all that do; hatched bars, whose median is one of these, end with the budget.",
         training.looks_in_words(layout, dict.fromkeys(bar.key[0] for bar in bars)),
-        training.costs_in_words(curves),
+        training.costs_in_words(curves, layout),
         _stated(bars),
         _impossible(bars, layout),
         f"Bars: {training.cells_in_words(curves)}.",
+        training.published(rows),
         training.remarks(layout),
         training.left_out(rows),
         *layout["notes"],
