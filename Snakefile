@@ -17,6 +17,7 @@ include: "rules/common.smk"
 include: "rules/published.smk"
 include: "rules/inputs.smk"
 include: "rules/checks.smk"
+include: "rules/preflight.smk"
 include: "rules/origins.smk"
 include: "rules/data.smk"
 include: "rules/text.smk"
@@ -49,3 +50,12 @@ rule all:
 
 onstart:
     check_requested()
+    begin_record()
+
+
+onsuccess:
+    end_record("success")
+
+
+onerror:
+    end_record("failure")

@@ -1,9 +1,11 @@
 """What is said before anything starts: what has no implementation yet, and data that the requested targets miss."""
 
+from collections import Counter
+
 from snakemake.logging import logger
 
-from vecaf.data.sources import root_problem
-from vecaf.models.captioners.dataset_file import file_problem
+from vecaf import manifest, preflight
+from vecaf.models import captioners, text_encoders
 
 # Exhibits with an implementation; the others are named in the notice below.
 REPORTED = {
@@ -57,23 +59,138 @@ if workflow.is_main_process:
     notice()
 
 
-def check_requested():
-    """Report what the requested jobs miss, roots of datasets and files of captions, before the first job starts."""
-    wanted, captions = set(), {}
+def slurm_needs():
+    """Return what the profile asks of SLURM; None where jobs run on this machine."""
+    status = getattr(workflow.executor_settings, "status_command", None)
+    if status is None:
+        return None
+    asked = workflow.resource_settings
+    partitions = {}
+    for resources in (asked.default_resources, *asked.overwrite_resources.values()):
+        named = {name: resource.raw for name, resource in resources.items()}
+        if partition := named.get("slurm_partition"):
+            partitions[partition] = named.get("gpu_model") or partitions.get(partition)
+    return {"status": status, "partitions": partitions}
+
+
+def hub_models(role, names, specs, kinds):
+    """Return the models of the Hugging Face hub behind captioners or text encoders."""
+    found = []
+    for name in sorted(names):
+        known = kinds.get(specs[name].kind).Params.model_fields
+        if "model" in known and "revision" in known:
+            told = {key: specs[name].params.get(key, known[key].default) for key in ("model", "revision")}
+            found.append({"role": role, "kind": role.split()[-1], **told})
+    return [model for place, model in enumerate(found) if model not in found[:place]]
+
+
+def clips_of(names):
+    """Return the CLIP models by which stylers are trained, each once."""
+    specs = [study.config.stylers[name] for name in sorted(names)]
+    places = dict.fromkeys((spec.clip, spec.revision) for spec in specs)
+    told = {"role": "CLIP of the styler", "kind": "encoder"}
+    return [told | {"model": model, "revision": revision} for model, revision in places]
+
+
+def needs_of(datasets, backbones, captioner_names, encoder_names, styler_names):
+    """Return what jobs that read these need of the machine, as vecaf/preflight.py takes it."""
+    read = {name: study.dataset(name) for name in sorted(datasets)}
+    files = {name: study.caption_aside(name).get("file") for name in sorted(captioner_names)}
+    specs = {name: study.backbone(name) for name in sorted(backbones)}
+    return {
+        "root": root,
+        "device": device,
+        "gpus": study.config.gpus,
+        "datasets": {name: [dataset.source, dataset.root] for name, dataset in read.items()},
+        "captions": {name: file for name, file in files.items() if file},
+        "corrupted": {name: dataset.corrupted_root for name, dataset in read.items() if dataset.corrupted_root},
+        "backbones": {
+            name: {"timm": spec.timm, "weights": spec.weights}
+            for name, spec in specs.items()
+            if spec.weights != "self_supervised"
+        },
+        "models": [
+            *hub_models("captioner", captioner_names, study.config.captioners, captioners),
+            *hub_models("text encoder", encoder_names, study.config.encoders, text_encoders),
+            *clips_of(styler_names),
+        ],
+        "slurm": slurm_needs(),
+    }
+
+
+def needs_of_study():
+    """Return what all cells of the study need, and the disk that they fill."""
+    parts = {"backbone": set(), "captioner": set(), "encoder": set()}
+    for part, name in study.profiles():
+        parts[part].add(name)
+    cells = study.cells()
+    datasets = {cell.dataset for cell in cells}
+    disk = {
+        "cells": [
+            {
+                "dataset": cell.dataset,
+                "backbone": study.backbone(cell.backbone).model_dump(include={"timm", "args", "width"}),
+                "loops": study.loops(cell.method, cell.schedule),
+                "number_bytes": 2 if study.dataset(cell.dataset).embedding_dtype == "float16" else 4,
+            }
+            for cell in cells
+        ],
+        "pools": {name: study.dataset(name).pool_size or 0 for name in datasets},
+        "jobs": workflow.resource_settings.nodes or 1,
+        "keep": keep.model_dump(),
+    }
+    stylers = {study.styler(cell.method) for cell in cells} - {None}
+    return needs_of(datasets, parts["backbone"], parts["captioner"], parts["encoder"], stylers) | {"disk": disk}
+
+
+# The steps that read what is not made here but fetched, and the wildcard that names it.
+FETCHING = {
+    "pretrained": "backbone",
+    "caption": "captioner",
+    "caption_shard": "captioner",
+    "embed_text": "encoder",
+    "train_styler": "styler",
+}
+
+
+def needs_of_jobs():
+    """Return what the jobs that will run need: whatever they read that no other step makes."""
+    found = {name: set() for name in ("dataset", "backbone", "captioner", "encoder", "styler")}
     for job in workflow.dag.needrun_jobs():
-        if hasattr(job.resources, "images"):
-            wanted.add(job.wildcards.dataset)
-            if hasattr(job.resources, "source"):
-                captions[job.wildcards.captioner] = caption_aside(job.wildcards, "file", None)
-    problems = [
-        f"datasets.{name}: {problem}"
-        for name in sorted(wanted)
-        if (problem := root_problem(study.dataset(name).source, study.dataset(name).root))
-    ]
-    problems += [
-        f"captioners.{name}.params.file: {problem}"
-        for name, file in sorted(captions.items())
-        if file and (problem := file_problem(file))
-    ]
-    if problems:
-        raise WorkflowError("\n  ".join(["the requested targets miss data:", *problems]))
+        if "{resources.images" in (job.rule.shellcmd or ""):
+            found["dataset"].add(job.wildcards.dataset)
+        if (wildcard := FETCHING.get(job.rule.name)) is not None:
+            found[wildcard].add(getattr(job.wildcards, wildcard))
+    uses_gpu = any(hasattr(job.resources, "device") for job in workflow.dag.needrun_jobs())
+    return needs_of(*found.values()) | ({} if uses_gpu else {"gpus": 0})
+
+
+def check_requested():
+    """Look at what the requested jobs need before the first of them starts; warn, or refuse with all that is missing."""
+    findings = preflight.run(needs_of_jobs() | {"bytes": 0})
+    for finding in findings:
+        if finding.level == "warning":
+            logger.warning(str(finding))
+    if bad := preflight.problems(findings):
+        raise WorkflowError(
+            "\n  ".join(
+                [
+                    "the requested targets miss data:",
+                    *(str(finding).removeprefix(finding.level).strip() for finding in bad),
+                ]
+            )
+        )
+
+
+run_record = []
+
+
+def begin_record():
+    """Write what this run is; the file is named at its end, in the same process."""
+    jobs = Counter(job.rule.name for job in workflow.dag.needrun_jobs())
+    run_record.append(manifest.begin(root, sys.argv[1:], study.config.model_dump(mode="json"), jobs))
+
+
+def end_record(outcome):
+    for file in run_record:
+        manifest.end(file, outcome)

@@ -19,12 +19,22 @@ try:
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
+# Steps never download, wherever they run: what is missing is told at the start, and `snakemake download` fetches it.
+prefix = "export HF_HUB_OFFLINE=1; "
 # The environment that runs the workflow also runs its steps, unless conda is asked to make one.
 if not workflow.deployment_settings.deployment_method:
-    shell.prefix(f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH; ")
+    prefix += f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH; "
+shell.prefix(prefix)
 root = study.config.root
 device = study.config.device
 keep = study.config.keep
+
+# Several GPUs: one finetuning task starts one process for each that it sees, the global batch stays the same. A
+# resource and no parameter: it retrains nothing. Steps of a cell that may run beside finetuning name it, too, since the
+# members of a group must agree on the words of their resources.
+LAUNCHER = "scripts.finetune"
+if study.config.gpus > 1 and device != "cpu":
+    LAUNCHER = f"vecaf.launch {study.config.gpus} {LAUNCHER}"
 
 
 def choices(names):
@@ -93,6 +103,11 @@ POOL_FILES = [f"{POOL}index.parquet", f"{POOL}images.npy", f"{POOL}pool.json"]
 def log_of(path, step):
     """Return the log of a step: the path of what it makes, below logs/."""
     return f"{LOGS}{os.path.relpath(path, root)}/{step}.log"
+
+
+def resume_of(path, step):
+    """Return where a long step keeps what it has done so far: no output, since those are deleted with a failed job."""
+    return f"{root}/resume/{os.path.relpath(path, root)}/{step}"
 
 
 def between_loops(path):

@@ -51,6 +51,7 @@ use rule select as select_after with:
     params:
         settings=lambda w: settings(study.selection_params(selecting(w), 2)),
         code=lambda w: selector_code(selecting(w), 2),
+        resume=resume_of(BY, "select"),
         inputs=lambda w, input: named(input),
 
 

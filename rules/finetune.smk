@@ -4,11 +4,6 @@ Loops before the last write below loop{l}/ for the next loop only. The last one 
 writes to the cell's own folder: final weights, and the logs of all loops, which each loop hands to the next.
 """
 
-# Several GPUs: one task starts one process for each that it sees, the global batch stays the same.
-entry = "scripts.finetune"
-if study.config.gpus > 1 and device != "cpu":
-    entry = f"vecaf.launch {study.config.gpus} {entry}"
-
 
 rule finetune:
     input:
@@ -28,16 +23,19 @@ rule finetune:
         images=images_root,
         score_batch=lambda w: dataset_of(w).score_batch,
         device=device,
-        launcher=entry,
+        launcher=LAUNCHER,
+        checkpoint_seconds=study.config.checkpoint_seconds,
         mem_mb=32000,
         runtime=720,
     params:
         settings=lambda w: settings(study.finetune_params(cell_of(w), int(w.loop))),
         version=step_version("finetune"),
+        resume=resume_of(LOOP, "finetune"),
         inputs=lambda w, input: named(input),
     shell:
         "python -m {resources.launcher} {params.inputs} --root {resources.images:q} --params {params.settings:q}"
-        " --batch-size {resources.score_batch} --device {resources.device} --out {output.weights}"
+        " --batch-size {resources.score_batch} --device {resources.device} --resume {params.resume}"
+        " --checkpoint-seconds {resources.checkpoint_seconds} --step-version {params.version} --out {output.weights}"
         " --optimizer-out {output.optimizer} --batches-out {output.batches} --curve-out {output.curve}"
         " --record {output.record} > {log} 2>&1"
 
@@ -56,4 +54,5 @@ use rule finetune as finetune_last with:
     params:
         settings=lambda w: settings(study.finetune_params(*last_loop(w))),
         version=step_version("finetune"),
+        resume=resume_of(CELL, "finetune"),
         inputs=lambda w, input: named(input),

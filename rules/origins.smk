@@ -74,7 +74,7 @@ def scripts_of_rules():
     """Return the rules that run a script, as they stand in the files: name, file, script."""
     found = []
     for job in workflow.rules:
-        command = (job.shellcmd or "").replace("{resources.launcher}", entry.split()[-1])
+        command = (job.shellcmd or "").replace("{resources.launcher}", LAUNCHER.split()[-1])
         if script := re.match(r"python -m scripts\.(\w+)", command):
             file = os.path.relpath(job.snakefile, workflow.basedir)
             found.append({"name": job.name, "file": file, "script": script[1]})

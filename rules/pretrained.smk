@@ -44,15 +44,18 @@ rule embed_pool:
         device=device,
         images=images_root,
         score_batch=lambda w: dataset_of(w).score_batch,
+        checkpoint_seconds=study.config.checkpoint_seconds,
         mem_mb=16000,
         runtime=240,
     params:
         settings=lambda w: settings(study.reading_params(w.dataset, w.backbone)),
         version=step_version("score"),
+        resume=resume_of(PRETRAINED, "embed_pool"),
     shell:
         "python -m scripts.score --pool {input.pool} --root {resources.images:q} --weights {input.weights}"
         " --params {params.settings:q} --batch-size {resources.score_batch} --device {resources.device}"
-        " --embeddings {output.embeddings} --record {output.record} > {log} 2>&1"
+        " --resume {params.resume} --checkpoint-seconds {resources.checkpoint_seconds}"
+        " --step-version {params.version} --embeddings {output.embeddings} --record {output.record} > {log} 2>&1"
 
 
 rule head:

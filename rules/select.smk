@@ -28,16 +28,19 @@ rule score:
         device=device,
         images=images_root,
         score_batch=lambda w: dataset_of(w).score_batch,
+        checkpoint_seconds=study.config.checkpoint_seconds,
         mem_mb=16000,
         runtime=240,
     params:
         settings=lambda w: settings(study.score_params(cell_of(w))),
         version=step_version("score"),
+        resume=resume_of(LOOP, "score"),
         outputs=lambda w, output: named(output),
     shell:
         "python -m scripts.score --pool {input.pool} --root {resources.images:q} --weights {input.weights}"
         " --params {params.settings:q} --batch-size {resources.score_batch} --device {resources.device}"
-        " {params.outputs} > {log} 2>&1"
+        " --resume {params.resume} --checkpoint-seconds {resources.checkpoint_seconds}"
+        " --step-version {params.version} {params.outputs} > {log} 2>&1"
 
 
 use rule score as score_predicting with:
@@ -52,6 +55,7 @@ use rule score as score_predicting with:
     params:
         settings=lambda w: settings(study.score_params(cell_of(w))),
         version=step_version("score"),
+        resume=resume_of(LOOP, "score"),
         outputs=lambda w, output: named(output),
 
 
@@ -68,6 +72,7 @@ rule augment:
         ENVIRONMENT
     threads: study.config.threads.light
     resources:
+        images=images_root,  # not read; a cell's steps are one group, whose members must agree on it
         mem_mb=8000,
         runtime=60,
     params:
@@ -105,14 +110,19 @@ rule select:
     threads: study.config.threads.light
     resources:
         device=device,
+        images=images_root,  # not read, as above
+        launcher=LAUNCHER,  # nor this
+        checkpoint_seconds=study.config.checkpoint_seconds,
         mem_mb=16000,
         runtime=240,
     params:
         settings=lambda w: settings(study.selection_params(cell_of(w), int(w.loop))),
         code=lambda w: selector_code(cell_of(w), int(w.loop)),
+        resume=resume_of(LOOP, "select"),
         inputs=lambda w, input: named(input),
     shell:
         "python -m scripts.select {params.inputs} --params {params.settings:q} --device {resources.device}"
+        " --resume {params.resume} --checkpoint-seconds {resources.checkpoint_seconds} --step-version {params.code}"
         " --out {output.ids} --record {output.record} > {log} 2>&1"
 
 
@@ -127,4 +137,5 @@ use rule select as select_first with:
     params:
         settings=lambda w: settings(study.selection_params(first_cell(w), 1, w.ratio)),
         code=lambda w: selector_code(first_cell(w), 1),
+        resume=resume_of(FIRST, "select"),
         inputs=lambda w, input: named(input),

@@ -46,6 +46,7 @@ rule stylize:
     resources:
         device=device,
         images=images_root,
+        launcher=LAUNCHER,  # not read, see common.smk
         mem_mb=16000,
         runtime=240,
     params:

@@ -19,6 +19,7 @@ def main(argv: list[str]) -> str:
     parser = command.parser(__doc__, "backbone, training, objective, start, stop, total, curve, seeds, cea, loss_head")
     command.pool_arguments(parser)
     command.device_argument(parser)
+    command.checkpoint_arguments(parser)
     parser.add_argument("--selection", type=Path, nargs="+", required=True, help="ids; several files: their union")
     parser.add_argument("--weights", type=Path, nargs="+", required=True, help="of the loop before; or backbone, head")
     parser.add_argument("--optimizer", type=Path, help="optimiser state of the loop before")
@@ -35,6 +36,8 @@ def main(argv: list[str]) -> str:
     params, device = args.params, command.torch_device(args.device)
     training = params["training"]
     recipe = recipes.resolve(training["recipe"], training["overrides"])
+    inputs = (args.pool[0], *args.selection, *args.weights, args.optimizer, args.embeddings, args.text, args.stylized)
+    checkpoint = command.checkpoint(args, *inputs)
 
     with Stage("finetune", device) as stage:
         classes = artifacts.read_json(args.pool[2])["classes"]
@@ -62,6 +65,7 @@ def main(argv: list[str]) -> str:
             device=device,
             precision=training["precision"],
             monitor=monitor_of(pool, args, params, objective, device),
+            checkpoint=checkpoint,
         )
     if not result.main:
         return f"process {result.processes}: done"
@@ -71,6 +75,7 @@ def main(argv: list[str]) -> str:
         "processes": result.processes,
     }
     write(args, params, recipe, ids, model, result, stage.record)
+    checkpoint.remove()
     loss = np.mean(result.log["loss"][-10:])
     return f"batches {params['start']}…{params['stop']} on {len(ids)} images, loss of the last ten {loss:.3f}"
 

@@ -17,6 +17,7 @@ def main(argv: list[str]) -> str:
     parser = command.parser(__doc__, "backbone, input_size, eval_transform, dtype, objective, loss_head")
     command.pool_arguments(parser)
     command.device_argument(parser)
+    command.checkpoint_arguments(parser)
     parser.add_argument(
         "--weights", type=Path, required=True, help="safetensors of the backbone, with its head or without"
     )
@@ -28,6 +29,7 @@ def main(argv: list[str]) -> str:
     parser.add_argument("--record", type=Path, required=True, help="output: JSON with cost")
     args = parser.parse_args(argv)
     params, device = args.params, command.torch_device(args.device)
+    checkpoint = command.checkpoint(args, args.pool[0], args.weights, batch=args.batch_size, losses=bool(args.losses))
 
     with Stage("score", device) as stage:
         pool = Images.open(*args.pool, split="pool", root=args.root)
@@ -55,6 +57,7 @@ def main(argv: list[str]) -> str:
                 objective=resolve_objective(params["objective"], classes) if args.losses else None,
                 embeddings=embeddings,
                 predicted_losses=predicted,
+                checkpoint=checkpoint,
             )
         if args.losses:
             artifacts.write_array(args.losses, losses)
@@ -62,6 +65,7 @@ def main(argv: list[str]) -> str:
         if predicted is not None:
             artifacts.write_array(args.predicted, predicted)
     artifacts.write_json(args.record, {"stage": stage.record, "weights_hash": artifacts.file_hash(args.weights)})
+    checkpoint.remove()
     mean = f", mean loss {losses.mean():.3f}" if args.losses else ""
     return f"{shape[0]} images embedded, width {shape[1]}{mean}"
 

@@ -10,6 +10,7 @@ from vecaf.ratio import subset_size
 def main(argv: list[str]) -> str:
     parser = command.parser(__doc__, "selector, its params, ratio, loop, seeds")
     command.device_argument(parser)
+    command.checkpoint_arguments(parser)
     parser.add_argument("--index", type=Path, required=True, help="Parquet index of the pool")
     parser.add_argument("--embeddings", type=Path, help="(N, d) embeddings, augmented or not")
     parser.add_argument("--losses", type=Path, help="(N,) losses")
@@ -21,18 +22,23 @@ def main(argv: list[str]) -> str:
     parser.add_argument("--record", type=Path, required=True, help="output: JSON with diagnostics and cost")
     args = parser.parse_args(argv)
     params = args.params
+    command.claim_gpu(args.device)
     import pandas as pd
 
+    selector = selection.build(params["selector"], params["params"])
+    if not selector.resumes:
+        args.resume = None  # hashing the inputs would take longer than the selection
+    checkpoint = command.checkpoint(args, args.index, args.predicted_losses, args.images, *args.earlier)
     with Stage("select") as stage:
         index = artifacts.read_table(args.index, columns=["id", "label", "split"])
         index = index[index["split"] == "pool"]
-        selector = selection.build(params["selector"], params["params"])
         inputs = selection.Inputs(
             ids=index["id"].to_numpy("int64"),
             labels=index["label"].to_numpy("int64"),
             earlier=tuple(artifacts.read_table(file)["id"].to_numpy("int64") for file in args.earlier),
             loop=params["loop"],
             device=args.device,
+            checkpoint=checkpoint,
             **arrays(args, selector),
         )
         k = subset_size(params["ratio"], len(index))
@@ -48,6 +54,7 @@ def main(argv: list[str]) -> str:
     }
     artifacts.write_table(args.out, pd.DataFrame({"id": ids}))
     artifacts.write_json(args.record, record)
+    checkpoint.remove()
     return f"{params['selector']} chose {k} of {len(index)} ids in loop {params['loop']}"
 
 

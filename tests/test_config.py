@@ -299,3 +299,10 @@ def test_a_planted_pool_is_as_large_as_it_keeps(paper_raw):
     assert study.pool_params("imagenet_snow")["pool_size"] == 10_000
     assert study.origin("imagenet_snow") == "imagenet"
     assert study.captioned("imagenet_snow") == "imagenet_snow"
+
+
+def test_what_a_dataset_sets_of_a_selector_must_fit_what_a_method_sets(paper_raw):
+    """One member alone cannot be debiased as released."""
+    text = problems(paper_raw, datasets={"cifar10": {"selectors": {"ods": {"ensemble": 1, "debias": "none"}}}})
+    assert "datasets.cifar10.selectors.ods under methods.vecaf_literal" in text
+    assert "debias literal needs an ensemble of at least 2" in text

@@ -20,7 +20,10 @@ ROOT = Path(__file__).resolve().parent.parent
 FRAME = {
     "vecaf/__init__.py",
     "vecaf/launch.py",
+    "vecaf/devices.py",
+    "vecaf/checkpoint.py",
     "vecaf/command.py",
+    "vecaf/telemetry.py",
     "vecaf/errors.py",
     "vecaf/provenance.py",
     "scripts/__init__.py",

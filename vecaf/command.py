@@ -38,6 +38,13 @@ def shard_argument(made: argparse.ArgumentParser) -> None:
     made.add_argument("--shard", type=_shard, default=(1, 1), metavar="I/N", help="which of how many; default 1/1")
 
 
+def checkpoint_arguments(made: argparse.ArgumentParser) -> None:
+    """Add the arguments of scripts that go on where a killed job was."""
+    made.add_argument("--resume", type=Path, help="where the state so far is kept; deleted when the outputs are whole")
+    made.add_argument("--checkpoint-seconds", type=float, default=600.0, help="between two writings of it; 0: always")
+    made.add_argument("--step-version", default="0", help="version of this step: the state of another is not used")
+
+
 def _shard(text: str) -> tuple[int, int]:
     shard, _, shards = text.partition("/")
     if not (shard.isdigit() and shards.isdigit() and 1 <= int(shard) <= int(shards)):
@@ -74,8 +81,30 @@ def run(main: Callable[[list[str]], str]) -> None:
     os._exit(code)
 
 
+def checkpoint(args: argparse.Namespace, *inputs: Path | None, **more: object):
+    """Return the checkpoint of a script: one of other parameters, input files or number of processes is not used."""
+    from vecaf import artifacts
+    from vecaf.checkpoint import NOTHING, Checkpoint
+
+    if args.resume is None:
+        return NOTHING
+    hashes = [None if file is None else artifacts.file_hash(file) for file in inputs]
+    processes = os.environ.get("WORLD_SIZE", "1")  # of torchrun: augmentations depend on it
+    key = artifacts.digest([args.params, args.step_version, hashes, processes, more])
+    return Checkpoint(args.resume, key, args.checkpoint_seconds)
+
+
+def claim_gpu(name: str) -> None:
+    """Take a GPU of this workstation for a device of ``auto`` or ``cuda``, before anything asks CUDA."""
+    from vecaf import devices
+
+    if name != "cpu":
+        devices.claim(1)
+
+
 def torch_device(name: str):
     """Return the torch device of ``auto``, ``cpu`` or ``cuda``; raises VecafError when no GPU is visible for cuda."""
+    claim_gpu(name)
     import torch
 
     if name == "cuda" and not torch.cuda.is_available():

@@ -9,19 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-
-def visible_gpus() -> int:
-    """Return how many GPUs a process started now would see, without importing torch."""
-    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if chosen is not None:
-        return len([device for device in chosen.split(",") if device.strip() not in ("", "-1")])
-    try:
-        import pynvml
-
-        pynvml.nvmlInit()
-        return pynvml.nvmlDeviceGetCount()
-    except Exception:  # no driver, no library: no GPU
-        return 0
+from vecaf.devices import claim, visible_gpus
 
 
 def command(asked: int, visible: int, module: str, arguments: list[str]) -> list[str]:
@@ -32,7 +20,9 @@ def command(asked: int, visible: int, module: str, arguments: list[str]) -> list
 
 
 def main(arguments: list[str]) -> None:
-    asked, visible = int(arguments[0]), visible_gpus()
+    asked = int(arguments[0])
+    claim(asked)
+    visible = visible_gpus()
     if visible < asked:
         where = "one process" if visible < 2 else f"{visible} processes"
         print(f"{asked} GPUs are asked for and {visible} visible: running in {where}", file=sys.stderr, flush=True)

@@ -20,6 +20,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from vecaf import telemetry
 from vecaf.artifacts import digest
 
 PACKAGES = (
@@ -54,7 +55,8 @@ class Stage:
     record (plain JSON; times in seconds, memory in MB of 10⁶ bytes): stage, seconds, cpu_seconds (with finished child
     processes), startup_seconds (from the start of the process to the start of the stage), peak_memory_mb (resident, of
     the process so far), peak_gpu_memory_mb (allocated, the sum over GPUs), device, threads, host, versions, git,
-    started, finished (UTC), slurm_job, and what ``note`` added. It is also complete when the block raises, with
+    started, finished (UTC), slurm_job, gpus (where a stage uses some: what each of them did, see ``vecaf.telemetry``),
+    and what ``note`` added. It is also complete when the block raises, with
     ``failed`` true.
     """
 
@@ -71,12 +73,14 @@ class Stage:
     def __enter__(self) -> Stage:
         _known(_reset_gpu_peak)
         self._startup = import_seconds()
+        self._watch = _known(lambda: telemetry.watch(self.device))
         self._started = _now()
         self._cpu, self._wall = _known(_cpu_seconds), time.perf_counter()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         seconds, cpu = time.perf_counter() - self._wall, _known(_cpu_seconds)
+        gpus = _known(self._watch.stop) if self._watch else None
         self.record = {
             "stage": self.name,
             "seconds": round(seconds, 4),
@@ -92,6 +96,7 @@ class Stage:
             "started": self._started,
             "finished": _now(),
             "slurm_job": os.environ.get("SLURM_JOB_ID"),
+            **({"gpus": gpus} if gpus else {}),
             **({"failed": True} if kind is not None else {}),
             **self._facts,
         }

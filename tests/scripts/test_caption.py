@@ -199,6 +199,17 @@ def test_a_line_that_was_cut_off_is_dropped(folder, captioned, torn):
     assert captioned.ids() == list(range(12, COUNT))
 
 
+def test_a_line_that_was_altered_is_not_believed_nor_are_those_behind_it(folder, captioned, capsys):
+    whole = write(folder, "whole")
+    captioned.clear()
+    kill(folder, captioned, 3)
+    lines = (folder / "resume/c.jsonl").read_text().splitlines(keepends=True)
+    (folder / "resume/c.jsonl").write_text("".join([*lines[:2], lines[2].replace("of", "if", 1), *lines[3:]]))
+    assert write(folder, "c", ATTRIBUTES, "--resume", folder / "resume/c.jsonl") == whole
+    assert captioned.ids() == list(range(4, COUNT))
+    assert "is damaged after 4 captions; the rest is not used." in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("change", ["params", "version", "pool", "shard", "facts"])
 def test_progress_of_something_else_is_not_used(folder, captioned, capsys, monkeypatch, change):
     kill(folder, captioned, 3)

@@ -32,6 +32,20 @@ def test_all_tables_of_the_paper_plan_without_data(fresh, paper_):
     assert "Not implemented" not in text
 
 
+def test_what_cells_share_is_made_once_on_the_whole_grid(fresh, paper_):
+    """What every cell would make alone, against what is planned; docs/scaling.md has the table."""
+    cells, planned = paper_.cells(*TABLES), counts(paper(fresh, "all_tables"))
+    loops = [(cell, loop) for cell in cells for loop in range(1, 1 + paper_.loops(cell.method, cell.schedule))]
+    reading = [cell for cell in cells if paper_.method(cell.method).cea is not None]
+    scored = sum(paper_.scored(cell.method, cell.schedule, loop) for cell, loop in loops)
+    assert (len(cells), len(loops), scored, len(reading)) == (381, 1008, 843, 141)
+    assert planned["select_first"] + planned["select"] == 147 + 627 == len(loops) - len(cells) + 147
+    assert planned["embed_pool"] + planned["score"] + planned["score_predicting"] == 9 + 615
+    assert planned["caption"] + planned["join_captions"] == 3  # ImageNet's is written in 64 parts
+    assert planned["embed_text"] == 8
+    assert planned["pretrained"] == 9
+
+
 @pytest.fixture(scope="session")
 def paper_(paper):
     return paper

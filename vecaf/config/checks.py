@@ -108,7 +108,8 @@ def _params(key: str, model: type[BaseModel], values: dict[str, Any]):
     except ValidationError as error:
         for item in error.errors():
             allowed = f"; known here: {', '.join(model.model_fields)}" if item["type"] == "extra_forbidden" else ""
-            yield f"{key}.{'.'.join(map(str, item['loc']))}: {item['input']!r} is not allowed ({item['msg']}{allowed})"
+            where = ".".join([key, *map(str, item["loc"])])
+            yield f"{where}: {item['input']!r} is not allowed ({item['msg']}{allowed})"
 
 
 def _check_training(key: str, config: Config, changes: dict[str, Any]):
@@ -211,6 +212,13 @@ def _check_loops(
             f"{batches}; every loop needs at least one batch"
         )
     acting = [spec.selector if turn.selector == "method" else turn.selector for turn in turns]
+    for selector, given in dataset.selectors.items():
+        if selector in acting and selection.implemented(selector):
+            own = getattr(spec, selector)
+            values = merge(given, {} if own is None else own.model_dump(exclude_unset=True))
+            yield from _params(
+                f"datasets.{name}.selectors.{selector} under methods.{method}", selection.get(selector).Params, values
+            )
     known = [selection.get(selector) for selector in acting if selection.implemented(selector)]
     if len(known) < len(acting) or not known:
         return  # a selector that does not exist is reported where it is named

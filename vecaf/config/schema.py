@@ -254,6 +254,11 @@ class Config(Part):
     root: str = Field("results", description="folder of all outputs")
     device: Literal["auto", "cpu", "cuda"] = "auto"
     gpus: int = Field(1, ge=0, description="GPUs of one finetuning job")
+    checkpoint_seconds: int = Field(
+        600,
+        ge=0,
+        description="between two checkpoints of a long step; what a kill can cost. 0: whenever one can be written",
+    )
     threads: Threads = Field(default_factory=Threads)
     keep: Keep = Field(default_factory=Keep)
     training: Training = Field(default_factory=Training)

@@ -14,6 +14,7 @@ from vecaf.errors import ArtifactError, first_line
 
 SAFETENSORS = ("model.safetensors",)
 SAFETENSORS_OR_PICKLES = (*SAFETENSORS, "pytorch_model.bin")  # the first kind that a model has is the one loaded
+WEIGHTS = {"captioner": SAFETENSORS, "encoder": SAFETENSORS_OR_PICKLES}  # that each kind of step loads
 # What a saved model holds beside its weights: one file of each is enough. Without a vocabulary transformers would
 # invent one.
 CONFIGURATION = {"configuration": ("config.json",)}
@@ -31,7 +32,7 @@ def locate(model: str, revision: str | None, *, role: str, weights: Sequence[str
     processor: whether it needs the settings of an image processor, too. Raises ArtifactError that says what a folder
     lacks, or how to fetch what this machine does not have.
     """
-    parts = CONFIGURATION | TOKENIZER | (PROCESSOR if processor else {})
+    parts = _parts(processor)
     if folder := given(model):
         if lacks := _lacking(folder, parts, weights):
             raise ArtifactError(
@@ -47,6 +48,15 @@ def locate(model: str, revision: str | None, *, role: str, weights: Sequence[str
     if lacks := _lacking(fetched, parts, weights):
         raise ArtifactError(f"{role} {model}: its repository on the hub has {_none_of(lacks)}; choose another model")
     return fetched
+
+
+def lacking(folder: Path, kind: str) -> list[str]:
+    """Name what a folder lacks of a model of a kind: ``captioner`` or ``encoder``."""
+    return _lacking(folder, _parts(kind == "captioner"), WEIGHTS[kind])
+
+
+def _parts(processor: bool) -> dict[str, Sequence[str]]:
+    return CONFIGURATION | TOKENIZER | (PROCESSOR if processor else {})
 
 
 def given(model: str) -> Path | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,6 +21,9 @@ from vecaf.errors import SelectionError
 from vecaf.seeds import derive
 from vecaf.selection.base import chunks
 from vecaf.training.sampler import Sampler
+
+if TYPE_CHECKING:
+    from vecaf.checkpoint import Checkpoint
 
 SHOWN = 50  # iterations between two looks at the losses: fetching one waits for the GPU
 HIDDEN = 512  # width of the discriminator's two hidden layers
@@ -187,6 +191,38 @@ def new_game(
     return Game(vae, discriminator, *adam)
 
 
+def state(game: Game) -> dict[str, Tensor]:
+    """Return everything but the number of the iteration as tensors by name."""
+    tensors = {"vae_loss": game.vae_loss, "discriminator_loss": game.discriminator_loss}
+    for name, network, adam in _players(game):
+        tensors |= {f"{name}.{key}": value for key, value in network.state_dict().items()}
+        for number, moments in adam.state_dict()["state"].items():
+            tensors |= {f"{name}_adam.{number}.{key}": value for key, value in moments.items()}
+    return tensors
+
+
+def load(game: Game, tensors: dict[str, Tensor], iteration: int) -> None:
+    """Put a game back where ``state`` saw it."""
+    device = game.vae.mu.weight.device
+    game.iteration = iteration
+    game.vae_loss, game.discriminator_loss = (tensors[name].to(device) for name in ("vae_loss", "discriminator_loss"))
+    for name, network, adam in _players(game):
+        network.load_state_dict(_below(tensors, name))
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, value in _below(tensors, f"{name}_adam").items():
+            number, _, what = key.partition(".")
+            moments.setdefault(int(number), {})[what] = value
+        adam.load_state_dict({"state": moments, "param_groups": adam.state_dict()["param_groups"]})
+
+
+def _players(game: Game):
+    return (("vae", game.vae, game.vae_adam), ("discriminator", game.discriminator, game.discriminator_adam))
+
+
+def _below(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    return {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
+
+
 def divergence(mu: Tensor, logvar: Tensor) -> Tensor:
     """KL of N(μ, σ²) from N(0, 1), the mean over images and dimensions: −½ mean(1 + log σ² − μ² − σ²)."""
     return -0.5 * (1 + logvar - mu**2 - logvar.exp()).mean()
@@ -247,12 +283,17 @@ def train(
     beta: float,
     gamma: float,
     seed: int,
+    checkpoint: Checkpoint | None = None,
 ) -> None:
     """Play on until ``iterations`` are done, each with one batch of either side; both losses of the last one are kept.
 
-    Batches and noise depend on the seed and the iteration's number alone. Raises SelectionError for a loss that is not
+    Batches and noise depend on the seed and the iteration's number alone, so a game that was stopped goes on from its
+    checkpoint as if it had not been. Raises SelectionError for a loss that is not
     finite.
     """
+    if checkpoint is not None and (kept := checkpoint.load()) is not None:
+        load(game, *kept)
+        print(f"going on after {game.iteration} iterations", flush=True)
     game.vae.train()
     orders = [
         Sampler(derive(seed, name), len(side), batch_size)
@@ -271,6 +312,9 @@ def train(
         if game.iteration % SHOWN == 0 or game.iteration == iterations:
             _check_finite(game)
             bar.set_postfix_str(f"VAE {game.vae_loss:.3f}, D {game.discriminator_loss:.3f}", refresh=False)
+        if checkpoint is not None and game.iteration < iterations and checkpoint.due():
+            checkpoint.save(state(game), game.iteration)
+            checkpoint.end_if_asked()
 
 
 def _check_finite(game: Game) -> None:

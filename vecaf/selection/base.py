@@ -6,13 +6,16 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vecaf.errors import SelectionError
 from vecaf.seeds import derive, keyed_uniform
+
+if TYPE_CHECKING:
+    from vecaf.checkpoint import Checkpoint
 
 Need = Literal["labels", "embeddings", "losses", "logits", "head", "predicted_losses", "images"]
 CHUNK_ROWS = 16_384
@@ -50,7 +53,7 @@ class Inputs:
     (N, C), an array or ``Logits``. head: the linear layer behind the embeddings, weight (C, d) and bias (C,) float32.
     predicted_losses: (N,) float32, of a loss-prediction head that was trained along. images: (N, S, S, 3) uint8, small
     copies of the pool's. earlier: the ids that each loop before chose, in order. loop counts from 1. device: where
-    tensors live, ``auto``, ``cpu`` or ``cuda``.
+    tensors live, ``auto``, ``cpu`` or ``cuda``. checkpoint: where a selector that ``resumes`` keeps its state.
     """
 
     ids: np.ndarray
@@ -64,6 +67,7 @@ class Inputs:
     earlier: tuple[np.ndarray, ...] = ()
     loop: int = 1
     device: str = "auto"
+    checkpoint: Checkpoint | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -111,7 +115,8 @@ class Selector:
 
     Class attributes: ``name`` (also its key in the configuration), ``title``, ``citation``, ``needs`` and ``Params``,
     a pydantic model of its parameters. ``excludes_labelled``: whether it never chooses what an earlier loop chose.
-    ``cold_start``: whether it can choose in loop 1, before anything is trained. A parameter called ``loss_head`` makes
+    ``cold_start``: whether it can choose in loop 1, before anything is trained. ``resumes``: whether it trains for long
+    and goes on from ``inputs.checkpoint``. A parameter called ``loss_head`` makes
     finetuning train a loss-prediction head along (``vecaf.models.loss_prediction``).
     """
 
@@ -122,6 +127,7 @@ class Selector:
     Params: ClassVar[type[BaseModel]] = NoParams
     excludes_labelled: ClassVar[bool] = False
     cold_start: ClassVar[bool] = True
+    resumes: ClassVar[bool] = False
 
     def __init__(self, params: BaseModel | None = None):
         self.params = params if params is not None else self.Params()

@@ -55,6 +55,7 @@ class TAVAAL(Selector):
     Params = Params
     excludes_labelled = True
     cold_start = False
+    resumes = True
 
     def select(self, inputs, k, seeds):
         """Return the k ids of ``subpool``·k unlabelled samples, drawn by id, that look the least labelled.
@@ -107,6 +108,7 @@ class TAVAAL(Selector):
                 beta=params.beta,
                 gamma=params.gamma,
                 seed=seed,
+                checkpoint=inputs.checkpoint,
             )
             seconds = time.perf_counter() - began
             of_known, of_unknown = (

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 from tqdm import tqdm
 
+from vecaf import checkpoint as checkpoints
 from vecaf.errors import TrainingError
 from vecaf.models.backbone import Backbone
 from vecaf.models.head import MULTICLASS, Objective, objective_loss
@@ -86,6 +87,7 @@ def finetune(
     monitor: Monitor | None = None,
     origin: int | None = None,
     workers: int = 0,
+    checkpoint: checkpoints.Checkpoint = checkpoints.NOTHING,
 ) -> FinetuneResult:
     """Train a model, in place, on batches ``start`` … ``stop`` − 1 of a budget of ``total``.
 
@@ -98,8 +100,9 @@ def finetune(
     the batch at which this loop and its passes over the set began, ``start`` by default; an earlier one goes on inside
     a loop, whose last batch is ``stop`` − 1. The learning rate follows one cosine over ``total``. Everything random
     comes from the seeds and the batch's number: at one thread count on a CPU the weights are equal bit for bit, whether
-    or not a monitor looks on. Under a launcher of several processes the batch is split among them, and augmentations
-    depend on their number. Raises TrainingError for a loss that is not finite, and for inputs that do not fit.
+    or not a monitor looks on, and whether or not it was stopped and went on from its checkpoint. Under a launcher of
+    several processes the batch is split among them, and augmentations depend on their number. Raises TrainingError for
+    a loss that is not finite, and for inputs that do not fit.
     """
     origin = start if origin is None else origin
     if not 0 <= origin <= start < stop <= total:
@@ -113,7 +116,6 @@ def finetune(
     plan = [group.share(sampler[batch - origin]) for batch in range(start, stop)]
     if loss_head:
         check_pairs(len(plan[0]))
-    training = group.wrap(_Training(model, cea[2] if cea else 0.0))
     text, attention = _captions(cea, len(labels), model.width, group.device)
     targets = torch.from_numpy(np.asarray(labels, dtype=np.int64)).to(group.device)
     optimizer = optimizers.build(model, recipe, loss_head["lr_multiplier"] if loss_head else 1.0)
@@ -128,9 +130,13 @@ def finetune(
     spared_from = origin + round(loss_head["detach_after"] * (stop - origin)) if loss_head else stop
     draws = torch.Generator()
     curve: list[dict[str, float]] = []
-    fetched, looking = 0, 0.0
     random_layers = _has_random_layers(model, recipe)
-    began = time.perf_counter()
+    done, fetched, looking, training_before = 0, 0, 0.0, 0.0
+    if (kept := checkpoint.load()) is not None:
+        done, looking, training_before = _go_on(kept, model, optimizer, losses, pair_losses, curve)
+        fetched = done if group.world > 1 else done - done % FETCH
+    training = group.wrap(_Training(model, cea[2] if cea else 0.0))
+    began = time.perf_counter() - training_before - looking
 
     def look(done: int) -> float:
         """Add a row to the curve and return the seconds it took."""
@@ -141,6 +147,16 @@ def finetune(
             curve.append({"batch": done, **row, "training_seconds": round(before - began - looking, 4)})
         group.wait()
         return time.perf_counter() - before
+
+    def keep(upto: int) -> None:
+        """Write all that the batches to come depend on."""
+        _settle(group.device)
+        tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+        tensors |= optimizers.state(model, optimizer) | {"losses": losses[:upto]}
+        if pair_losses is not None:
+            tensors["pair_losses"] = pair_losses[:upto]
+        spent = time.perf_counter() - began - looking
+        checkpoint.save(tensors, {"done": upto, "curve": curve, "looking": looking, "training": spent})
 
     def fetch(upto: int) -> int:
         """Average losses over processes in place and stop at the first that is not finite; returns ``upto``."""
@@ -154,13 +170,13 @@ def finetune(
             raise _diverged(start + local, rates[local], float(losses[local]), images, drawn, cea is not None)
         return upto
 
-    if monitor is not None and start == 0:
+    if monitor is not None and start == 0 and kept is None:
         looking += look(0)
-    bar = tqdm(range(stop - start), unit="batch", disable=None if group.main else True)
+    bar = tqdm(range(done, stop - start), initial=done, total=stop - start, unit="batch", disable=group.silent)
     devices = [group.device] if group.device.type == "cuda" else []
     # Stochastic depth draws from the global state: it is seeded by batch, and put back afterwards.
     with torch.random.fork_rng(devices=devices, enabled=random_layers):
-        for local, pixels in zip(bar, images.batches(plan, workers=workers), strict=True):
+        for local, pixels in zip(bar, images.batches(plan[done:], workers=workers), strict=True):
             batch = start + local
             drawn = torch.from_numpy(plan[local])
             seed = derive(seeds["augmentation"], batch - origin, group.rank)
@@ -190,6 +206,14 @@ def finetune(
                 bar.set_postfix_str(f"loss {float(losses[local]):.3f}", refresh=False)
             if monitor is not None and monitor.due(batch + 1):
                 looking += look(batch + 1)
+            # Several processes have one state, and stop together, only where their losses have just been averaged.
+            if batch + 1 < stop and (group.world == 1 or fetched == local + 1):
+                asked = group.any(checkpoints.stopping()) if checkpoint.kept else False
+                if group.main and (asked or checkpoint.due()):
+                    keep(local + 1)
+                if asked:
+                    group.wait()
+                    checkpoint.end()
     _settle(group.device)
     model.eval()
     return FinetuneResult(
@@ -202,6 +226,19 @@ def finetune(
         processes=group.world,
         main=group.main,
     )
+
+
+def _go_on(kept, model: Backbone, optimizer, losses: Tensor, pair_losses: Tensor | None, curve: list) -> tuple:
+    """Put back what a checkpoint holds; return batches done, and the seconds spent looking and training."""
+    tensors, facts = kept
+    model.load_state_dict({name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")})
+    optimizers.load(model, optimizer, tensors)
+    losses[: facts["done"]] = tensors["losses"].to(losses.device)
+    if pair_losses is not None:
+        pair_losses[: facts["done"]] = tensors["pair_losses"].to(losses.device)
+    curve += facts["curve"]
+    print(f"going on after {facts['done']} batches of this loop", flush=True)
+    return facts["done"], facts["looking"], facts["training"]
 
 
 def _captions(cea, count: int, width: int, device: torch.device) -> tuple[Tensor | None, Tensor | None]:

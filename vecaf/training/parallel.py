@@ -15,6 +15,7 @@ class Alone:
     """A run in one process."""
 
     main, rank, world = True, 0, 1
+    silent: bool | None = None  # of progress bars; None: where output is no terminal
 
     def __init__(self, device: torch.device | str):
         self.device = torch.device(device)
@@ -31,6 +32,10 @@ class Alone:
         """Return the mean of a tensor over the processes."""
         return values
 
+    def any(self, flag: bool) -> bool:
+        """Return whether the flag is set in one of the processes."""
+        return flag
+
     def wait(self) -> None:
         """Wait until every process is here."""
 
@@ -45,6 +50,7 @@ class Together(Alone):
         super().__init__(self._accelerator.device)
         self.main = self._accelerator.is_main_process
         self.rank, self.world = self._accelerator.process_index, self._accelerator.num_processes
+        self.silent = None if self.main else True
 
     def share(self, batch: np.ndarray) -> np.ndarray:
         if len(batch) % self.world:
@@ -65,6 +71,9 @@ class Together(Alone):
 
     def mean(self, values: Tensor) -> Tensor:
         return self._accelerator.reduce(values, reduction="mean")
+
+    def any(self, flag: bool) -> bool:
+        return bool(self.mean(torch.tensor(float(flag), device=self.device)) > 0)
 
     def wait(self) -> None:
         self._accelerator.wait_for_everyone()

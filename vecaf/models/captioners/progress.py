@@ -1,7 +1,8 @@
 """What a killed captioning job had already written, so that the next one goes on from there.
 
 One JSON line per batch is appended to a file that is no output of the workflow (those are deleted with a failed job).
-Its first line is the key of all that the captions depend on; a line that was cut off by a kill is dropped.
+Its first line is the key of all that the captions depend on. Every other line carries a hash over key, place and
+captions; from the first line on that a kill cut off or that does not have its hash, nothing is used.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import os
 from pathlib import Path
 
+from vecaf.artifacts import digest
 from vecaf.errors import ArtifactError
 
 
@@ -17,7 +19,7 @@ class Progress:
     """The captions of one job so far, in the order of its images; without a path nothing is kept."""
 
     def __init__(self, path: Path | None, key: str):
-        self._path, self._key = path, key
+        self._path, self._key, self._batches = path, key, 0
 
     def read(self) -> list[str]:
         """Return the captions that an earlier job of the same key left, and make the file ready for more.
@@ -27,26 +29,36 @@ class Progress:
         """
         if self._path is None:
             return []
-        whole, batches = _whole_lines(self._path)
-        if batches[:1] != [{"key": self._key}]:
-            if batches:
+        lines = _whole_lines(self._path)
+        if [value for value, _ in lines[:1]] != [{"key": self._key}]:
+            if lines:
                 print(f"{self._path} is of other parameters, weights or images: its captions are not used.", flush=True)
             self._start()
             return []
+        captions, whole = [], lines[0][1]
+        for value, end in lines[1:]:
+            if value != self._line(value.get("captions")):
+                print(f"{self._path} is damaged after {len(captions)} captions; the rest is not used.", flush=True)
+                break
+            captions += value["captions"]
+            self._batches, whole = self._batches + 1, end
         with self._path.open("rb+") as file:
             file.truncate(whole)
-        captions = [caption for batch in batches[1:] for caption in batch]
         print(f"going on after {len(captions)} captions that {self._path} holds", flush=True)
         return captions
 
     def add(self, captions: list[str]) -> None:
         """Note a batch: it outlives the process from here on."""
         if self._path is not None:
-            self._write(captions, "ab")
+            self._write(self._line(captions), "ab")
+            self._batches += 1
 
     def remove(self) -> None:
         if self._path is not None:
             self._path.unlink(missing_ok=True)
+
+    def _line(self, captions: object) -> dict:
+        return {"captions": captions, "hash": digest([self._key, self._batches, captions])}
 
     def _start(self) -> None:
         self._write({"key": self._key}, "wb")
@@ -62,9 +74,9 @@ class Progress:
             raise ArtifactError(f"cannot write {self._path}: {error.strerror or error}") from error
 
 
-def _whole_lines(path: Path) -> tuple[int, list]:
-    """Return the bytes up to the first line that is not whole, and the values of the lines before it."""
-    whole, values = 0, []
+def _whole_lines(path: Path) -> list[tuple[dict, int]]:
+    """Return the values of a file's lines up to the first that is not whole, each with the bytes up to its end."""
+    lines, end = [], 0
     if path.is_file():
         with path.open("rb") as file:
             for line in file:
@@ -72,8 +84,8 @@ def _whole_lines(path: Path) -> tuple[int, list]:
                     value = json.loads(line)
                 except ValueError:
                     break
-                if not line.endswith(b"\n"):
+                if not (line.endswith(b"\n") and isinstance(value, dict)):
                     break
-                values.append(value)
-                whole += len(line)
-    return whole, values
+                end += len(line)
+                lines.append((value, end))
+    return lines

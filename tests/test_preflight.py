@@ -1,0 +1,198 @@
+"""Every check of preflight says ok where things are in order, and what to do where they are not."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from scripts import preflight as script
+from vecaf import cluster, preflight, storage
+from vecaf.errors import VecafError
+
+DEMO = {
+    "root": None,
+    "device": "cpu",
+    "gpus": 0,
+    "datasets": {"digits": ["digits", None]},
+    "captions": {},
+    "corrupted": {},
+    "backbones": {},
+    "models": [],
+    "slurm": None,
+    "bytes": 0,
+}
+CONFIG = "AccountingStorageType   = accounting_storage/{accounting}\nMinJobAge               = {age} sec\n"
+
+
+@pytest.fixture
+def found(tmp_path):
+    """Return a function that runs the checks on a machine that lacks nothing, with changed needs."""
+
+    def found(**changes):
+        return preflight.run(DEMO | {"root": str(tmp_path / "results")} | changes)
+
+    return found
+
+
+def the_failure(findings):
+    (bad,) = preflight.problems(findings)
+    return bad
+
+
+def test_a_machine_that_lacks_nothing(found, tmp_path):
+    findings = found()
+    assert {finding.level for finding in findings} == {"ok"}
+    assert len(findings) == 2
+    assert not list((tmp_path / "results").iterdir())
+
+
+def test_missing_data_are_told_with_how_to_get_them(found, tmp_path):
+    findings = found(
+        datasets={"cifar10": ["cifar10", "none"], "cropped": ["cifar10", "none"], "net": ["imagenet", str(tmp_path)]},
+        captions={"theirs": "captions.csv"},
+        corrupted={"net": str(tmp_path / "c")},
+    )
+    told = [str(finding) for finding in preflight.problems(findings)]
+    assert len(told) == 4
+    assert told[0].startswith("FAILED   datasets.cifar10, datasets.cropped: none is no folder")
+    assert "→ run `snakemake download`" in told[0]
+    assert "→ get ILSVRC2012 from image-net.org" in told[1]
+    assert "captioners.theirs.params.file: captions.csv is no file" in told[2]
+    assert "set it to null" in told[3]
+
+
+def test_a_disk_that_is_too_small(found):
+    bad = the_failure(found(bytes=10**18))
+    assert "the study takes up to 1000000.0 TB, of which 0 B are there" in bad.what
+    assert "keep.final_weights" in bad.fix
+
+
+def test_what_is_there_already_needs_no_more_space(found, tmp_path, monkeypatch):
+    (tmp_path / "results/cells").mkdir(parents=True)
+    (tmp_path / "results/cells/weights").write_bytes(b"0" * 5000)
+    usage = preflight.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    assert "FAILED" not in {finding.level for finding in found(bytes=5500)}
+    assert "FAILED" in {finding.level for finding in found(bytes=6500)}
+    assert "more than was expected" in str(found(bytes=4000)[0])
+
+
+def test_a_folder_that_cannot_be_written(found, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert "nothing can be written" in the_failure(found(root=str(tmp_path / "file/results"))).what
+
+
+@pytest.fixture
+def no_cache(monkeypatch, tmp_path):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+
+
+def test_weights(found, tmp_path, no_cache):
+    (tmp_path / "mine.safetensors").write_text("")
+    hub = {"role": "text encoder", "kind": "encoder", "revision": None}
+    findings = found(
+        backbones={
+            "dino": {"timm": "vit_small_patch16_224.dino", "weights": "timm"},
+            "mine": {"timm": "vit_tiny_patch16_224", "weights": str(tmp_path / "mine.safetensors")},
+            "lost": {"timm": "vit_tiny_patch16_224", "weights": str(tmp_path / "lost.safetensors")},
+        },
+        models=[hub | {"model": "some/where"}, hub | {"model": str(tmp_path)}],
+    )
+    told = [finding.what for finding in preflight.problems(findings)]
+    assert "timm's weights of vit_small_patch16_224.dino are not in the cache" in told[0]
+    assert "backbones.lost.weights: there is no file" in told[1]
+    assert told[2] == "text encoder some/where: it is not in the cache"
+    assert "its copy has no configuration (config.json)" in told[3]
+    assert any(finding.what.startswith("backbones.mine: ") for finding in findings if finding.level == "ok")
+
+
+@pytest.mark.parametrize(
+    ("device", "visible", "driver", "levels"),
+    [
+        ("auto", 2, "535.1", ["ok", "ok"]),
+        ("auto", 1, "535.1", ["warning", "ok"]),
+        ("auto", 2, "470.82", ["ok", "FAILED"]),
+        ("auto", 0, None, ["warning"]),
+        ("cuda", 0, None, ["FAILED"]),
+        ("cpu", 0, None, []),
+    ],
+)
+def test_gpus_of_a_workstation(found, monkeypatch, device, visible, driver, levels):
+    monkeypatch.setattr(preflight, "visible_gpus", lambda: visible)
+    monkeypatch.setattr(preflight, "_driver", lambda: driver)
+    assert [finding.level for finding in found(device=device, gpus=2)[2:]] == levels
+
+
+@pytest.fixture
+def slurm(monkeypatch, tmp_path):
+    """Return a function that sets what SLURM says, and returns the checks' levels and texts."""
+
+    def slurm(
+        status="sacct", accounting="slurmdbd", age=300, partitions=None, sinfo="gpu gpu:a100:4(S:0-1)\ncpu (null)\n"
+    ):
+        answers = {"scontrol": CONFIG.format(accounting=accounting, age=age), "sinfo": sinfo}
+        monkeypatch.setattr(cluster, "_ask", lambda *words: answers[words[0]])
+        monkeypatch.setattr(cluster.shutil, "which", lambda name: name)
+        asked = {"status": status, "partitions": partitions or {"cpu": None, "gpu": "a100"}}
+        return [(level, f"{what} {fix}") for level, what, fix in cluster.findings(asked)]
+
+    return slurm
+
+
+def test_a_cluster_in_order(slurm):
+    assert [level for level, _ in slurm()] == ["ok"] * 4
+
+
+@pytest.mark.parametrize(
+    ("says", "told"),
+    [
+        ({"accounting": "none"}, "set `slurm-status-command: squeue`"),
+        ({"status": "squeue", "age": 40}, "MinJobAge of 120 or more"),
+        ({"partitions": {"long": None}}, "there is no partition long set slurm_partition in"),
+        ({"partitions": {"gpu": "h100"}}, "partition gpu has no GPU called h100"),
+        ({"partitions": {"cpu": "a100"}}, "partition cpu has no GPU called a100"),
+    ],
+)
+def test_what_a_cluster_lacks(slurm, says, told):
+    bad = [text for level, text in slurm(**says) if level == "FAILED"]
+    assert len(bad) == 1
+    assert told in bad[0]
+
+
+def test_squeue_serves_without_accounting(slurm):
+    assert {level for level, _ in slurm(status="squeue", accounting="none")} == {"ok"}
+
+
+def test_the_list_is_read_by_a_person(tmp_path, capsys):
+    cells = [
+        {"backbone": {"timm": "vit_tiny_patch16_224", "width": 192}, "dataset": "d", "loops": 3, "number_bytes": 4}
+    ]
+    disk = {"cells": cells, "pools": {"d": 1000}, "jobs": 2, "keep": {"final_weights": True, "intermediates": False}}
+    needs = DEMO | {"root": str(tmp_path), "disk": disk}
+    assert script.main(["--params", json.dumps(needs)]) == "2 checks, none failed"
+    assert "ok       datasets.digits: embedded" in capsys.readouterr().out
+    with pytest.raises(VecafError, match="1 of 2 checks failed"):
+        script.main(["--params", json.dumps(needs | {"datasets": {"c": ["cifar10", None]}})])
+
+
+def test_disk_grows_with_what_is_kept_and_with_jobs_at_once():
+    cell = {"backbone": {"timm": "vit_tiny_patch16_224", "width": 192}, "dataset": "d", "loops": 3, "number_bytes": 2}
+    weights = 4 * storage.parameters("vit_tiny_patch16_224")
+    assert 20e6 < weights < 24e6
+    given = {"cells": [cell] * 10, "pools": {"d": 1000}, "jobs": 2}
+    lean = storage.peak_bytes(**given, keep={"final_weights": False, "intermediates": False})
+    kept = storage.peak_bytes(**given, keep={"final_weights": True, "intermediates": False})
+    assert kept - lean == 10 * weights
+    assert storage.peak_bytes(**given | {"jobs": 3}, keep={"final_weights": False, "intermediates": False}) > lean
+    assert storage.peak_bytes(**given, keep={"final_weights": True, "intermediates": True}) > kept + 20 * 2 * weights
+
+
+def test_file_systems_are_told_by_the_longest_mount(monkeypatch):
+    mounts = "a / ext4 rw\nb /data nfs4 rw\nc /data/local xfs rw\n"
+    monkeypatch.setattr(preflight.Path, "read_text", lambda self: mounts)
+    assert preflight._file_system(Path("/data/x")) == "nfs4"
+    assert preflight._file_system(Path("/data/local/x")) == "xfs"
+    assert preflight._file_system(Path("/home")) == "ext4"

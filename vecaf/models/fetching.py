@@ -1,0 +1,25 @@
+"""Fetching weights into the caches that jobs read: timm's of backbones, the hub's of captioners and text encoders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from vecaf.errors import ArtifactError, first_line
+from vecaf.models import hub
+
+
+def model(spec: Mapping[str, Any]) -> None:
+    """Fetch one model: {timm} or {model, revision, role, kind}; raises ArtifactError where it cannot be had."""
+    if "timm" in spec:
+        import timm
+
+        try:
+            timm.create_model(spec["timm"], pretrained=True)
+        except Exception as error:  # hub, network, cache and tag errors have no common type
+            raise ArtifactError(f"timm does not give it ({first_line(error)})") from error
+        return
+    kind = spec["kind"]
+    hub.locate(
+        spec["model"], spec["revision"], role=spec["role"], weights=hub.WEIGHTS[kind], processor=kind == "captioner"
+    )
