@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test status lint lock clean
+.PHONY: demo test test-slurm status lint lock clean
 
 # The lock is installed once; the stamp makes a second call free.
 .venv/installed: envs/lock.txt
@@ -15,7 +15,11 @@ demo: .venv/installed
 	@$(BIN)/python demo/run.py
 
 test: .venv/installed
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+# A real SLURM of one node, started and stopped by the tests: needs root and `apt-get install slurm-wlm munge`.
+test-slurm: .venv/installed
+	VECAF_TEST_SLURM=1 $(BIN)/python -m pytest tests/workflow/test_slurm.py
 
 # What of a study is done so far: make status ARGS="--profile demo"
 status: .venv/installed
