@@ -18,7 +18,7 @@ def main() -> int:
         print("Nothing to do: the demo is complete and up to date.")
         where()
         return 0
-    print("Running the study in miniature on the embedded digits (about eight minutes on two cores).", flush=True)
+    print("Running the study in miniature on the embedded digits (about ten minutes on two cores).", flush=True)
     start = time.time()
     code = run(command)
     if code:
