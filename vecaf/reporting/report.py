@@ -65,7 +65,7 @@ def build(
     )
     return environment.get_template(TEMPLATE.name).render(
         settings=settings,
-        summary=_summary(merged, claims),
+        summary=_summary(merged),
         tables=[one for one in exhibits if one["kind"] == "table" and one["name"] not in _READ],
         choices=[one for one in exhibits if one["name"] in _READ],
         figures=[one for one in exhibits if one["kind"] == "figure"],
@@ -110,7 +110,7 @@ def _exhibit(spec: Mapping[str, Any], settings: Mapping[str, Any], tables: Mappi
     return found | {"image": base64.b64encode(image).decode(), "width": width, "caption": caption}
 
 
-def _summary(rows: pd.DataFrame, claims: str | None) -> dict[str, Any]:
+def _summary(rows: pd.DataFrame) -> dict[str, Any]:
     counts = Counter(rows["status"])
     return {
         "cells": [(counts[status], status) for status in _STATUSES if counts[status]],

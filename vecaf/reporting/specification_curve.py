@@ -89,10 +89,10 @@ def build(rows: pd.DataFrame, layout: Mapping[str, Any]) -> figure.Figure:
         "stands at its end with its number. "
         f"Configuration {layout['config_digest']}."
     )
-    return figure.Figure(_draw(specs, layout), tuple(_record(spec) for spec in specs), caption)
+    return figure.Figure(_draw(specs), tuple(_record(spec) for spec in specs), caption)
 
 
-def _draw(specs: Sequence[Specification], layout: Mapping[str, Any]):
+def _draw(specs: Sequence[Specification]):
     canvas, axes = figure.canvas(7.2, 1.5 + LINE * max(len(specs), 3))
     edge = _edge([100 * spec.difference.estimate for spec in specs])
     usual = Counter(spec.place for spec in specs).most_common(1)

@@ -14,8 +14,9 @@ from vecaf.selection.base import Inputs, Logits, Selector, build, choose, get, i
 __all__ = ["Inputs", "Logits", "Selector", "build", "choose", "get", "implemented", "names", "register"]
 
 # Modules of the package that are not selectors; these may import torch at their top.
-SHARED = {"adversarial", "assignment", "base", "cards", "debiasing", "diagnostics", "engine", "objectives"} | {
-    "uncertainty"
+SHARED = {
+    *("adversarial", "assignment", "base", "cards", "debiasing"),
+    *("diagnostics", "engine", "objectives", "uncertainty"),
 }
 
 for _module in pkgutil.iter_modules(__path__):
