@@ -4,8 +4,10 @@ The GPUs are /dev/null and /dev/zero: the scheduler binds them like real ones, a
 a cluster sees. There is no accounting, as on many small clusters. Nothing outside the folder is touched.
 """
 
+import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -30,7 +32,7 @@ SlurmdLogFile={folder}/slurmd.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 MpiDefault=none
-ReturnToService=2
+ReturnToService=0
 SchedulerType=sched/backfill
 SchedulerParameters=sched_interval=2,bf_interval=2
 SelectType=select/cons_tres
@@ -112,11 +114,33 @@ class OneNode:
         told = [dict(word.partition("=")[::2] for word in block.split() if "=" in word) for block in blocks]
         return {int(job["JobId"]): job for job in told if "JobId" in job}
 
-    def start_now(self) -> None:
-        """Spare requeued jobs the two minutes that SLURM lets them wait."""
+    def down(self) -> None:
+        """Take the node away, with whatever runs on it, and wait until its daemon has cleaned up."""
+        self.ask("scontrol", "update", f"nodename={self.host}", "state=down", "reason=test")
+        for process in self._of_jobs():  # what a node that is lost does to all of them, here by hand
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        # A job that starts again before its last step has ended would be refused, and the node drained.
+        self._until(lambda: not self.ask("pgrep", "slurmstepd"))
+
+    def back(self) -> None:
+        """Return the node, and start what was requeued without the two minutes that SLURM lets it wait."""
+        self.ask("scontrol", "update", f"nodename={self.host}", "state=resume")
+        self._until(lambda: "idle" in self.ask("sinfo", "--noheader", "--format=%t"))
         for number, job in self.jobs().items():
             if job["JobState"] == "PENDING":
                 self.ask("scontrol", "update", f"JobId={number}", "StartTime=now")
+
+    def _of_jobs(self) -> list[int]:
+        """Return the processes of jobs: those that SLURM has started with this cluster's path."""
+        found = []
+        for folder in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                if folder.name.isdigit() and f"{self.folder}/bin:" in (
+                    words := (folder / "environ").read_text(errors="replace")
+                ):
+                    found += [int(folder.name)] * ("SLURM_JOB_ID=" in words)
+        return found
 
     def _daemon(self, *words: str) -> None:
         log = (self.folder / f"{words[0]}.out").open("w")

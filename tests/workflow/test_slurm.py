@@ -70,7 +70,7 @@ class Run:
             time.sleep(0.1)
         return found
 
-    def end(self, seconds=600):
+    def end(self, seconds=400):
         try:
             code = self.process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
@@ -166,11 +166,10 @@ def test_a_rerun_submits_what_is_missing_and_outlives_the_loss_of_its_node(first
     run = Run(project.folder, cluster, MENDED)
     state = project.folder / FAILING.replace("/cells/", "/resume/cells/") / "finetune"
     run.until(state.exists)
-    cluster.ask("scontrol", "update", f"nodename={cluster.host}", "state=down", "reason=test")
+    cluster.down()
     run.until(lambda: not training(FAILING))
-    cluster.ask("scontrol", "update", f"nodename={cluster.host}", "state=resume")
-    cluster.start_now()
-    assert run.end() == 0, run.text()
+    cluster.back()
+    assert run.end(300) == 0, run.text()
     assert (project.folder / FAILING / "metrics.json").exists()
     assert "going on after" in log(project, FAILING)
     new = {number: job for number, job in cluster.jobs().items() if number not in before}
