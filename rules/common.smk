@@ -78,6 +78,7 @@ SHARD = f"{WRITTEN}/shard{{shard}}of{{shards}}"
 # What a killed captioning job had written: no output, since those are deleted with a failed job.
 RESUME = WRITTEN.replace(f"{root}/", f"{root}/resume/", 1)
 SIMILARITY = f"{root}/text/{{dataset}}/{{captioner}}/{{encoder}}/{{prompt}}_similarity.npy"
+SAMPLES = f"{root}/samples/{{exhibit}}.parquet"
 SELECTED = f"{root}/selected/{{exhibit}}/{{dataset}}.parquet"
 TEXT = f"{root}/text/{{dataset}}/{{captioner}}/{{encoder}}/{{prompt}}.npy"
 PRETRAINED = f"{root}/pretrained/{{dataset}}/{{backbone}}/"

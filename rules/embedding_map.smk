@@ -80,7 +80,7 @@ rule samples:
     input:
         unpack(lambda w: sample_inputs(w.exhibit)),
     output:
-        samples=f"{root}/samples/{{exhibit}}.parquet",
+        samples=SAMPLES,
     log:
         f"{LOGS}samples/{{exhibit}}.log",
     wildcard_constraints:
@@ -96,6 +96,7 @@ rule samples:
             {
                 "seeds": [cell.seed for cell in study.scored_after(w.exhibit)],
                 "methods": study.methods_of(w.exhibit),
+                "digest": samples_digest(w.exhibit),
             }
         ),
         code=code_digest("scripts/samples.py"),

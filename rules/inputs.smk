@@ -232,6 +232,13 @@ def sample_inputs(exhibit):
     }
 
 
+def samples_digest(exhibit):
+    """Return the digest of all that the samples of an exhibit come from: its cells, those scored, and the map."""
+    scored = study.scored_after(exhibit)
+    told = [study.digests[exhibit], [study.digest(cell) for cell in scored], study.map_params(scored[0].dataset)]
+    return artifacts.digest(told)
+
+
 def captioned_by(dataset):
     """Return the wildcards of a dataset's own captions and text encoder, by which prompts are compared."""
     spec = study.dataset(dataset)
@@ -288,10 +295,11 @@ def layout_of(exhibit):
 
 def exhibit_inputs(exhibit):
     if study.config.exhibits[exhibit].weights_of is not None:
-        return {"samples": f"{root}/samples/{exhibit}.parquet"}
+        return {"samples": own_or_published(SAMPLES.format(exhibit=exhibit), samples_digest(exhibit))}
     if exhibit in SELECTING:
-        places = prompts.places(study, exhibit)
-        return {"selected": [SELECTED.format(exhibit=exhibit, dataset=dataset) for dataset in places]}
+        told = {dataset: prompts.params(study, exhibit, dataset) for dataset in prompts.places(study, exhibit)}
+        files = {dataset: SELECTED.format(exhibit=exhibit, dataset=dataset) for dataset in told}
+        return {"selected": [own_or_published(files[dataset], told[dataset]["digest"]) for dataset in told]}
     inputs = {"rows": f"{root}/metrics/{exhibit}.parquet"}
     if exhibit in COMPARING_IDS:
         inputs["ids"] = f"{root}/ids/{exhibit}.parquet"

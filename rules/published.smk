@@ -44,6 +44,14 @@ def bundle_of(exhibit, file):
     return [f"{PUBLISHED}{file}"] if any(in_bundle(cell) for cell in study.cells(exhibit)) else []
 
 
+def own_or_published(file, digest):
+    """Return where a file that an exhibit draws from is read: the bundle's copy, if it fits and none is here."""
+    copy = f"{PUBLISHED}{os.path.relpath(file, root)}"
+    if os.path.exists(file) or not os.path.exists(copy):
+        return file
+    return copy if bundle.exhibit_digest(copy) == digest else file
+
+
 def published_ids(exhibit):
     """Return the rows that say which selections are published, and the bundle's ids; nothing where none is needed."""
     ids = bundle_of(exhibit, bundle.IDS)

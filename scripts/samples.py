@@ -10,7 +10,10 @@ from vecaf.reporting import margins
 
 
 def main(argv: list[str]) -> str:
-    parser = command.parser(__doc__, "seeds, in the order of the scores; methods, in the order of a seed's selections")
+    parser = command.parser(
+        __doc__,
+        "seeds, in the order of the scores; methods, in the order of a seed's selections; digest",
+    )
     parser.add_argument("--index", type=Path, required=True, help="Parquet index of the pool")
     parser.add_argument("--meta", type=Path, required=True, help="facts about the pool, for the names of its classes")
     parser.add_argument("--embeddings", type=Path, nargs="+", required=True, help="(N, d) arrays, one a seed")
@@ -42,7 +45,9 @@ def main(argv: list[str]) -> str:
         margin = margins.top_two(artifacts.read_array(embeddings), linear["weight"].numpy(), linear["bias"].numpy())
         x, y = places.T if number == 0 else (np.nan, np.nan)
         tables.append(pool.assign(seed=seed, margin=margin, x=x, y=y, **chosen))
-    artifacts.write_table(args.out, pd.concat(tables, ignore_index=True))
+    made = pd.concat(tables, ignore_index=True)
+    made.attrs = {"digest": args.params["digest"]}
+    artifacts.write_table(args.out, made)
     return f"{len(pool)} samples under {len(seeds)} seeds, selected by {', '.join(methods)}"
 
 

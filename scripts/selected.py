@@ -12,7 +12,7 @@ from vecaf.seeds import keyed_uniform
 
 
 def main(argv: list[str]) -> str:
-    parser = command.parser(__doc__, "cells, as selections; prompts, as similarities; drawn, first, size, seed")
+    parser = command.parser(__doc__, "cells, as selections; prompts, as similarities; drawn, first, size, seed, digest")
     command.pool_arguments(parser)
     parser.add_argument("--captions", type=Path, required=True, help="Parquet table of id and caption")
     parser.add_argument("--similarities", type=Path, nargs="*", default=[], help="(N,) cosines, one file a prompt")
@@ -45,6 +45,8 @@ def main(argv: list[str]) -> str:
     made = pd.concat(tables, ignore_index=True)
     made.attrs = {
         "dataset": params["dataset"],
+        "digest": params["digest"],
+        "embedded": params["embedded"],
         "pool_size": len(pool),
         "planted_size": int(pool["planted"].sum()),
         "pool_similarity": {prompt: float(pool[f"to_{prompt}"].mean()) for prompt in params["prompts"]},

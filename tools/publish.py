@@ -3,8 +3,10 @@
     python -m tools.publish --root results
     python -m tools.publish --root results 'cifar10/*' 'caltech101/deit_b_dino/vecaf/*'
 
-A clone then makes every table and every figure of training curves of these cells from the bundle and runs none of
-them. A cell that is published again replaces what the bundle had of it.
+A clone then makes every table and figure of these cells from the bundle and runs none of them. A cell that is published
+again replaces what the bundle had of it. Publishing all cells also publishes what figures of selections are drawn from:
+a map of the pool and who selected what (figure 6), captions and small images of digits (figure 3). Images that a user
+has to fetch are never published.
 """
 
 from __future__ import annotations
@@ -20,12 +22,14 @@ from vecaf.reporting import bundle
 from vecaf.reporting.layout import KEYS
 from vecaf.reporting.metrics import check_metrics
 
+EVERY = ["*"]
+
 
 def main(argv: list[str]) -> str:
     parser = command.parser(__doc__)
     parser.add_argument("--root", type=Path, default=Path("results"), help="folder of the study's results")
     parser.add_argument("--out", type=Path, default=Path("results/published"), help="folder of the bundle")
-    parser.add_argument("cells", nargs="*", default=["*"], metavar="CELL", help="cells by path, with wildcards; all")
+    parser.add_argument("cells", nargs="*", default=EVERY, metavar="CELL", help="cells by path, with wildcards; all")
     args = parser.parse_args(argv)
 
     found = {cell: folder for cell, folder in cells(args.root) if any(fnmatch(cell, asked) for asked in args.cells)}
@@ -41,6 +45,8 @@ def main(argv: list[str]) -> str:
     new = {bundle.RECORDS: records, bundle.IDS: ids, bundle.CURVES: joined(found, bundle.CURVE)}
     new[bundle.BATCHES] = joined(found, bundle.BATCHES, ["batch", "loop", "loss"])
     tables = bundle.merged(args.out, new)
+    # They are of whole exhibits, and no cell's.
+    tables |= exhibits(args.root) if args.cells == EVERY else {}
     bundle.write(args.out, tables)
     size = sum((args.out / file).stat().st_size for file in tables) / 1e6
     total = tables[bundle.RECORDS]["cell"].nunique()
@@ -74,6 +80,12 @@ def joined(folders: dict[str, Path], file: str, columns: list[str] | None = None
     ]
     table = pd.concat(tables, ignore_index=True)
     return table[["cell", *table.columns.drop("cell")]]
+
+
+def exhibits(root: Path) -> dict[str, pd.DataFrame]:
+    """Return what exhibits of selections draw from, as it is published: place below the root → table."""
+    files = [file for pattern in bundle.EXHIBITS for file in sorted(root.glob(pattern))]
+    return {file.relative_to(root).as_posix(): bundle.exhibit_table(artifacts.read_table(file)) for file in files}
 
 
 def ids_of(root: Path, records: pd.DataFrame) -> tuple[pd.DataFrame, int]:

@@ -145,6 +145,19 @@ def read_table(path: str | Path, columns: list[str] | None = None) -> pd.DataFra
         ) from error
 
 
+def table_attributes(path: str | Path) -> dict[str, Any]:
+    """Return the ``attrs`` of a Parquet table without its rows."""
+    from pyarrow import parquet
+
+    try:
+        told = parquet.read_schema(path).metadata or {}
+    except Exception as error:  # pyarrow raises its own family
+        raise ArtifactError(
+            f"{path} is not a whole Parquet table ({error}); delete it and run its target again"
+        ) from error
+    return json.loads(told.get(b"PANDAS_ATTRS", b"{}"))
+
+
 def write_weights(path: str | Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
     from safetensors.torch import save_file
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from vecaf import seeds
+from vecaf.artifacts import digest
 from vecaf.grid import Cell, Grid
 from vecaf.study import Study
 
@@ -44,8 +45,9 @@ def params(study: Study, exhibit: str, dataset: str) -> dict[str, Any]:
     """Return what joining an exhibit's selections on one dataset is told."""
     cells = places(study, exhibit)[dataset]
     names = ("method", "backbone", "ratio", "schedule", "seed")
-    return {
+    told = {
         "dataset": dataset,
+        "embedded": study.dataset(dataset).source == "digits",
         "cells": [{name: getattr(cell, name) for name in names} for cell in cells],
         "prompts": prompts(study, exhibit),
         "first": cells[0].seed,
@@ -53,6 +55,7 @@ def params(study: Study, exhibit: str, dataset: str) -> dict[str, Any]:
         "size": SIDE,
         "seed": seeds.derive(seeds.stream("probe", dataset=study.origin(dataset)), "shown"),
     }
+    return told | {"digest": digest([told, [study.digest(cell) for cell in cells]])}
 
 
 def layout(study: Study, exhibit: str) -> dict[str, Any]:

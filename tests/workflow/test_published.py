@@ -17,8 +17,9 @@ BLOCKS = [
     {**DIGITS, "methods": ["random"], "schedules": ["single"]},
 ]
 FIGURES = ["figure1b", "figure4", "figure5_b2a", "accuracy_cost"]
+OF_SELECTIONS = ["figure3", "figure6"]
 TINY = {
-    "shows": ["table1", "readings", *FIGURES],
+    "shows": ["table1", "readings", *FIGURES, *OF_SELECTIONS],
     "datasets": {
         "digits": {
             "batches": 4,
@@ -38,6 +39,8 @@ TINY = {
     "exhibits": {
         **{name: {"blocks": BLOCKS} for name in ("table1", *FIGURES)},
         "readings": {"blocks": [{**DIGITS, "methods": ["vecaf", "vecaf_uniform"], "schedules": ["2loops"]}]},
+        "figure3": {"blocks": [{**DIGITS, "methods": ["vecaf", "vecaf_snow"], "schedules": ["single"]}]},
+        "figure6": {"blocks": [{**DIGITS, "methods": ["activeft", "vecaf"], "schedules": ["2loops"]}]},
     },
 }
 CELLS = "results/demo/cells"
@@ -45,7 +48,7 @@ VECAF, UNIFORM = (f"digits/vit_digits/{name}/5pct/2loops/seed0" for name in ("ve
 RANDOM = "digits/vit_digits/random/5pct/single/seed0"
 COLLECTING = {"metrics": 6, "ids": 1, "table": 2, "claims": 1, "report": 1}
 # Models are counted again, which reads no image and needs no weights.
-COLLECTING |= {"profile_flops": 3, "costs": 4, "curves": 4, "figure": 4, "measures": 3}
+COLLECTING |= {"profile_flops": 3, "costs": 4, "curves": 4, "figure": 6, "measures": 3}
 pytestmark = pytest.mark.slow
 
 
@@ -139,6 +142,27 @@ def test_a_clone_of_the_full_bundle_draws_the_same_curves(study, clone):
         assert said[0].replace(" From the published bundle: 2 of 2 cells.", "") == said[1] != said[0]
 
 
+def test_a_clone_of_the_full_bundle_draws_the_same_selections_and_selects_nothing(study, clone):
+    there = clone()
+    bundle = there.folder / "results/published"
+    held = {file.relative_to(bundle).as_posix() for file in bundle.glob("*/**/*.parquet")}
+    assert held == {"samples/figure6.parquet", "selected/figure3/digits.parquet"}
+    assert rules(there.plan(*OF_SELECTIONS, overlay=TINY)) == {"figure": 2}
+    there.snakemake(*OF_SELECTIONS, overlay=TINY)
+    for name in OF_SELECTIONS:
+        drawn = [(project.folder / f"results/demo/figures/{name}.csv").read_bytes() for project in (there, study)]
+        assert drawn[0] == drawn[1]
+        said = [(project.folder / f"results/demo/figures/{name}.md").read_text() for project in (there, study)]
+        assert said[0].replace(" From the published bundle.", "") == said[1] != said[0]
+    # The same pixels: digits come with a library, so their images are published, too.
+    drawn = [(project.folder / "results/demo/figures/figure3.png").read_bytes() for project in (there, study)]
+    assert drawn[0] == drawn[1]
+    # Under another configuration they are made again.
+    changed = {**TINY, "methods": {"vecaf": {"ods": {"iterations": 6, "ensemble": 3}}}}
+    planned = rules(there.plan(*OF_SELECTIONS, overlay=changed))
+    assert planned["samples"] == planned["selected"] == 1
+
+
 def test_a_bundle_of_a_few_cells_leaves_the_others_to_be_run(clone):
     there = clone(f"*/{VECAF.split('/')[2]}/*")
     jobs = there.plan(overlay=TINY)
@@ -180,12 +204,13 @@ def test_published_cells_of_another_configuration_are_planned_and_said(clone):
 def test_publishing_again_replaces_a_cell_and_keeps_the_others(study, clone):
     there = clone()
     bundle = there.folder / "results/published"
-    before = {file.name: artifacts.file_hash(file) for file in bundle.iterdir()}
+    before = {file.name: artifacts.file_hash(file) for file in bundle.glob("*.parquet")}
     assert set(before) == {f"{name}.parquet" for name in ("records", "ids", "curves", "batches")}
     command = [sys.executable, "-m", "tools.publish", "--root", str(study.folder / "results/demo"), "*/random/*"]
     done = subprocess.run(command, cwd=there.folder, capture_output=True, text=True, check=True)
     assert "results/published: 1 cells published, 3 in all" in done.stdout
-    assert {file.name: artifacts.file_hash(file) for file in bundle.iterdir()} == before
+    assert {file.name: artifacts.file_hash(file) for file in bundle.glob("*.parquet")} == before
+    assert (bundle / "samples/figure6.parquet").exists()
     for published, file in (("curves.parquet", "curve.parquet"), ("batches.parquet", "batches.parquet")):
         logs = artifacts.read_table(bundle / published)
         assert set(logs["cell"]) == {VECAF, RANDOM, UNIFORM}

@@ -1,5 +1,8 @@
 """The published bundle: results of cells in four Parquet files, read wherever a cell's own files are not there.
 
+What exhibits of selections draw from (``EXHIBITS``) lies beside them as it lies below a study's root, one file each,
+with the digest of the configuration behind it.
+
 ``records.parquet`` holds the JSON files of cells as text, with their provenance, so that a published number is as good
 as a measured one: columns cell, file (``metrics.json``, ``ood/snow.json``), digest of the cell's configuration, text.
 ``ids.parquet`` holds selections under their hashes: ids_hash, id. ``curves.parquet``: cell, and a curve's own columns.
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RECORDS, IDS, CURVES, BATCHES = "records.parquet", "ids.parquet", "curves.parquet", "batches.parquet"
+EXHIBITS = ("samples/*.parquet", "selected/*/*.parquet")
 METRICS, CURVE = "metrics.json", "curve.parquet"  # of a cell, whose log of batches has the name of the bundle's
 
 
@@ -80,6 +84,24 @@ def digests(records: Path) -> dict[tuple[str, str], str]:
     """Return (cell, file) → digest of all that a bundle holds; the texts, nearly all of the file, are not read."""
     table = artifacts.read_table(records, columns=["cell", "file", "digest"])
     return {(cell, file): digest for cell, file, digest in table.itertuples(index=False)}
+
+
+def exhibit_digest(file: Path) -> str | None:
+    """Return the digest that a file of an exhibit names, None if it names none; reads no row of it."""
+    return artifacts.table_attributes(file).get("digest")
+
+
+def exhibit_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Return what is published of a file of an exhibit: no image of a dataset that its user has to fetch."""
+    table.attrs["origin"] = "published"
+    if "thumbnail" in table and not table.attrs["embedded"]:
+        table["thumbnail"] = None
+    return table
+
+
+def said(table: pd.DataFrame) -> str:
+    """Return that a file of an exhibit is the published one as a sentence, nothing for the study's own."""
+    return "From the published bundle." if table.attrs.get("origin") == "published" else ""
 
 
 def _texts(records: Path, wanted: Collection[str] | None) -> dict[tuple[str, str], str]:

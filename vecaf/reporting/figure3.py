@@ -12,7 +12,7 @@ import pandas as pd
 from PIL import Image
 
 from vecaf.errors import ConfigError
-from vecaf.reporting import figure, prompts, statistics
+from vecaf.reporting import bundle, figure, prompts, statistics
 from vecaf.reporting.layout import ratio_title
 
 LETTERS, LINES = 17, 3  # of a caption below its image
@@ -95,6 +95,8 @@ def _caption(shown: pd.DataFrame, found: Sequence[prompts.Chosen], layout: Mappi
         f"with their captions ({told['captioner']}).",
         "A dashed frame: the method selects the image without its prompt, too.",
         against if said else "",
+        bundle.said(shown),
+        "Images are not published: ids stand in their place." if shown["thumbnail"].isna().any() else "",
         *layout["notes"],
         f"Configuration {layout['config_digest']}.",
     )
@@ -116,7 +118,10 @@ def _draw(shown: pd.DataFrame, found: Sequence[prompts.Chosen], layout: Mapping[
             panel.grid(visible=False)
             panel.spines[:].set_visible(False)
         for panel, row in zip(panels, rows.itertuples(), strict=False):
-            panel.imshow(_pixels(row.thumbnail), interpolation="nearest")
+            if row.thumbnail is None:
+                panel.text(0.5, 0.5, f"id {row.id}", ha="center", va="center", fontsize=6, transform=panel.transAxes)
+            else:
+                panel.imshow(_pixels(row.thumbnail), interpolation="nearest")
             words = textwrap.wrap(row.caption, LETTERS, max_lines=LINES, placeholder=" …")
             panel.set_xlabel("\n".join(words), fontsize=4.6, labelpad=2)
             if row.also_without:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from vecaf.errors import ConfigError
-from vecaf.reporting import figure, margins, statistics
+from vecaf.reporting import bundle, figure, margins, statistics
 
 SUBJECT = "vecaf"
 RANDOM_BAND = 1.96  # standard deviations: 95 % of random sets
@@ -49,7 +49,8 @@ def build(samples: pd.DataFrame, layout: Mapping[str, Any]) -> figure.Figure:
     seeds = [_seed(int(seed), rows, methods) for seed, rows in samples.groupby("seed", sort=False)]
     drawn = samples[samples["seed"] == seeds[0].seed].reset_index(drop=True)
     records = [*_set_records(seeds, layout), *_sample_records(drawn, seeds[0], methods)]
-    return figure.Figure(_draw(drawn, seeds, methods, layout), tuple(records), _caption(seeds, methods, layout))
+    caption = _caption(seeds, methods, layout, bundle.said(samples))
+    return figure.Figure(_draw(drawn, seeds, methods, layout), tuple(records), caption)
 
 
 def _seed(seed: int, rows: pd.DataFrame, methods: Sequence[str]) -> Seed:
@@ -114,7 +115,7 @@ def difference(seeds: Sequence[Seed], other: str) -> statistics.Difference:
     return statistics.paired_difference(means[SUBJECT], means[other])
 
 
-def _caption(seeds: Sequence[Seed], methods: Sequence[str], layout: Mapping[str, Any]) -> str:
+def _caption(seeds: Sequence[Seed], methods: Sequence[str], layout: Mapping[str, Any], origin: str) -> str:
     other, names = methods[0], layout["names"]
     first = seeds[0]
     told, paired = layout["map"], difference(seeds, other)
@@ -137,6 +138,7 @@ def _caption(seeds: Sequence[Seed], methods: Sequence[str], layout: Mapping[str,
         f"p = {'—' if against.p is None else f'{against.p:.2g}'} (negative: {names[SUBJECT]} is closer to boundaries).",
         f"Against random sets, in standard deviations of their mean: {far}.",
         *layout["notes"],
+        origin,
         f"Configuration {layout['config_digest']}.",
     )
 

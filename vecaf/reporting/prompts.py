@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from vecaf.reporting import statistics
+from vecaf.reporting import bundle, statistics
 from vecaf.reporting.comparison import Group
 from vecaf.reporting.contrasts import points, signed
 from vecaf.reporting.layout import ratio_title
@@ -103,7 +103,8 @@ def build(layout: Mapping[str, Any], selected: Sequence[pd.DataFrame]) -> Listin
         inside = [one for one in found if (one.dataset, one.place) == (dataset, place)]
         groups.append(_group(inside, layout))
     records = tuple(_record(one, layout) for one in found)
-    return Listing(layout["title"], tuple(groups), tuple(_notes(found, layout)), records)
+    notes = [note for note in (*_notes(found, layout), *map(bundle.said, selected[:1])) if note]
+    return Listing(layout["title"], tuple(groups), tuple(notes), records)
 
 
 def _group(inside: Sequence[Chosen], layout: Mapping[str, Any]) -> Group:
