@@ -119,28 +119,14 @@ def needs_of(datasets, backbones, captioner_names, encoder_names, styler_names):
 
 
 def needs_of_study():
-    """Return what all cells of the study need, and the disk that they fill."""
+    """Return what all cells of the study need."""
     parts = {"backbone": set(), "captioner": set(), "encoder": set()}
     for part, name in study.profiles():
         parts[part].add(name)
-    cells = study.cells()
-    datasets = {cell.dataset for cell in cells}
-    disk = {
-        "cells": [
-            {
-                "dataset": cell.dataset,
-                "backbone": study.backbone(cell.backbone).model_dump(include={"timm", "args", "width"}),
-                "loops": study.loops(cell.method, cell.schedule),
-                "number_bytes": 2 if study.dataset(cell.dataset).embedding_dtype == "float16" else 4,
-            }
-            for cell in cells
-        ],
-        "pools": {name: study.dataset(name).pool_size or 0 for name in datasets},
-        "jobs": workflow.resource_settings.nodes or 1,
-        "keep": keep.model_dump(),
-    }
+    cells = study.involved()
     stylers = {study.styler(cell.method) for cell in cells} - {None}
-    return needs_of(datasets, parts["backbone"], parts["captioner"], parts["encoder"], stylers) | {"disk": disk}
+    datasets = {cell.dataset for cell in cells}
+    return needs_of(datasets, parts["backbone"], parts["captioner"], parts["encoder"], stylers)
 
 
 # The steps that read what is not made here but fetched, and the wildcard that names it.

@@ -13,7 +13,7 @@ rule preflight:
         ENVIRONMENT
     threads: 1
     params:
-        needs=lambda w: settings(needs_of_study()),
+        needs=lambda w: settings(needs_of_study() | {"study": config, "jobs": workflow.resource_settings.nodes or 1}),
     shell:
         "set -o pipefail; python -m scripts.preflight --params {params.needs:q} 2>&1 | tee {log}"
 

@@ -21,14 +21,13 @@ def main(argv: list[str]) -> str:
     shown = sorted(
         study.exhibits(), key=lambda name: (not name.startswith("table"), not name.startswith("figure"), name)
     )
-    groups = {name: [name] for name in shown if not study.config.exhibits[name].selections_only}
+    groups = {name: [name] for name in shown}
     tables = [name for name in groups if name.startswith("table")]
     figures = [name for name in groups if name.startswith("figure")]
     sums = {"all tables of the paper": tables, "all figures of the paper": figures, "everything": list(groups)}
     groups |= {name: some for name, some in sums.items() if some}
     totals = {name: estimate.total(estimate.jobs(study, some, counts), study, speed) for name, some in groups.items()}
-    left_out = [name for name in study.exhibits() if name not in groups]
-    return build(totals, study.config.estimate, speed, left_out).to_markdown()
+    return build(totals, study.config.estimate, speed).to_markdown()
 
 
 def told(study: Study, folder: Path, counts: flops.Counts):

@@ -5,9 +5,11 @@ from vecaf.errors import VecafError
 
 
 def main(argv: list[str]) -> str:
-    parser = command.parser(__doc__, "what is needed, as the rules gather it (see vecaf/preflight.py)")
+    parser = command.parser(__doc__, "what is needed, as the rules gather it (see vecaf/preflight.py); study, jobs")
     args = parser.parse_args(argv)
-    findings = preflight.run(preflight.with_disk(args.params))
+    needs = args.params
+    expected = preflight.study_bytes(needs["study"], needs["jobs"])
+    findings = preflight.run(needs | {"bytes": expected})
     print(*findings, sep="\n")
     bad = preflight.problems(findings)
     if bad:

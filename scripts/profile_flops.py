@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vecaf import artifacts, command
+from vecaf.flops import profile
 from vecaf.flops.cell import in_papers_unit
 from vecaf.provenance import Stage
 
@@ -22,21 +23,6 @@ def main(argv: list[str]) -> str:
     named = {"part": params["part"], "name": params["name"]}
     artifacts.write_json(args.out, {**named, **found, "passes": passes, "stage": stage.record})
     return f"{params['part']} {params['name']}: {in_words(found)} ({found['source']})"
-
-
-def profile(params: dict) -> dict:
-    """Return the count of one model."""
-    if params["part"] == "backbone":
-        from vecaf.flops import backbones
-
-        return backbones.profile(params["model"], params["input_sizes"], params["loss_heads"])
-    if params["part"] == "encoder":
-        from vecaf.flops import text_encoders
-
-        return text_encoders.profile(params["model"])
-    from vecaf.flops import captioners
-
-    return captioners.profile(params["model"])
 
 
 def passes_of(params: dict, found: dict, dataset: str, sizes: dict) -> Iterator[dict]:

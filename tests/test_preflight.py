@@ -1,12 +1,14 @@
 """Every check of preflight says ok where things are in order, and what to do where they are not."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from scripts import preflight as script
-from vecaf import cluster, preflight, storage
+from vecaf import cluster, preflight
+from vecaf.config.merging import merge
 from vecaf.errors import VecafError
 
 DEMO = {
@@ -166,28 +168,29 @@ def test_squeue_serves_without_accounting(slurm):
     assert {level for level, _ in slurm(status="squeue", accounting="none")} == {"ok"}
 
 
-def test_the_list_is_read_by_a_person(tmp_path, capsys):
-    cells = [
-        {"backbone": {"timm": "vit_tiny_patch16_224", "width": 192}, "dataset": "d", "loops": 3, "number_bytes": 4}
-    ]
-    disk = {"cells": cells, "pools": {"d": 1000}, "jobs": 2, "keep": {"final_weights": True, "intermediates": False}}
-    needs = DEMO | {"root": str(tmp_path), "disk": disk}
+def test_the_list_is_read_by_a_person(tmp_path, capsys, demo_raw):
+    needs = DEMO | {"root": str(tmp_path), "study": demo_raw, "jobs": 2}
     assert script.main(["--params", json.dumps(needs)]) == "2 checks, none failed"
-    assert "ok       datasets.digits: embedded" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "ok       datasets.digits: embedded" in told
+    assert re.search(r"the study takes up to \d+ MB, of which 0 B are there", told)
     with pytest.raises(VecafError, match="1 of 2 checks failed"):
         script.main(["--params", json.dumps(needs | {"datasets": {"c": ["cifar10", None]}})])
 
 
-def test_disk_grows_with_what_is_kept_and_with_jobs_at_once():
-    cell = {"backbone": {"timm": "vit_tiny_patch16_224", "width": 192}, "dataset": "d", "loops": 3, "number_bytes": 2}
-    weights = 4 * storage.parameters("vit_tiny_patch16_224")
-    assert 20e6 < weights < 24e6
-    given = {"cells": [cell] * 10, "pools": {"d": 1000}, "jobs": 2}
-    lean = storage.peak_bytes(**given, keep={"final_weights": False, "intermediates": False})
-    kept = storage.peak_bytes(**given, keep={"final_weights": True, "intermediates": False})
-    assert kept - lean == 10 * weights
-    assert storage.peak_bytes(**given | {"jobs": 3}, keep={"final_weights": False, "intermediates": False}) > lean
-    assert storage.peak_bytes(**given, keep={"final_weights": True, "intermediates": True}) > kept + 20 * 2 * weights
+def test_disk_is_that_of_the_estimate_and_grows_with_what_is_kept_and_with_jobs_at_once(demo_raw):
+    lean = preflight.study_bytes(merge(demo_raw, {"keep": {"final_weights": False}}), 2)
+    kept = preflight.study_bytes(demo_raw, 2)
+    assert lean < kept < preflight.study_bytes(demo_raw, 4)
+    assert preflight.study_bytes(merge(demo_raw, {"keep": {"intermediates": True}}), 2) > kept
+
+
+def test_a_pool_of_unknown_size_leaves_the_disk_unknown_and_says_what_to_set(found, paper_raw):
+    unknown = preflight.study_bytes({key: value for key, value in paper_raw.items() if key != "estimate"}, 2)
+    assert "estimate.pool_sizes.caltech101" in unknown
+    told = found(bytes=unknown)[0]
+    assert told.level == "warning"
+    assert "pool_sizes" in told.fix
 
 
 def test_file_systems_are_told_by_the_longest_mount(monkeypatch):

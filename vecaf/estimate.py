@@ -6,20 +6,26 @@ Multiply-accumulates come from the same counts and formulas as table 4, steps an
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vecaf.config.schema import Dataset, Estimate
 from vecaf.errors import ConfigError
 from vecaf.flops import cell as flops
+from vecaf.flops import stylers
 from vecaf.flops.cell import ONCE, Counts
-from vecaf.grid import Cell
+from vecaf.grid import NO_PROMPT, Cell
 from vecaf.ratio import subset_size
 from vecaf.study import CORRUPTING, Study
 
 # Steps that the cluster profile gives a GPU.
-ON_GPU = frozenset({"caption", "embed_text", "pretrained", "score", "select", "finetune", "evaluate", "evaluate_ood"})
-_AS_FAST = {"evaluate_ood": "evaluate"}
+ON_GPU = frozenset(
+    {
+        *("caption", "embed_text", "pretrained", "score", "select", "finetune", "evaluate", "evaluate_ood"),
+        *("train_styler", "stylize", "prompt_similarity"),
+    }
+)
+_AS_FAST = {"evaluate_ood": "evaluate", "train_styler": "finetune", "stylize": "score"}
 _FLOAT, _ID = 4, 8  # bytes
 # Bytes of what is small and hardly varies: an image's line of predictions, a batch's line of the log, a caption, a
 # record; of an image at 224 px as JPEG.
@@ -77,9 +83,12 @@ def jobs(study: Study, exhibits: Iterable[str], counts: Counts) -> dict[tuple, J
     """
     found: dict[tuple, Job] = {}
     for exhibit in exhibits:
+        if study.config.exhibits[exhibit].weights_of is not None:
+            found.update(_after_a_loop(study, exhibit, counts))
+        elif study.config.exhibits[exhibit].selections_only:
+            found.update(_first_selections(study, exhibit, counts))
         for cell in study.cells(exhibit):
-            for key, job in _of_cell(study, cell, counts):
-                found[key] = job
+            found.update(_of_cell(study, cell, counts))
             if exhibit in CORRUPTING:
                 found.update(_corrupted(study, cell, counts))
     return found
@@ -95,15 +104,18 @@ def total(found: Jobs, study: Study, speed: Rates) -> Total:
         )
         on_gpu = job.step in ON_GPU and study.config.device != "cpu"
         gpu, cpu = gpu + seconds * on_gpu, cpu + seconds * (not on_gpu)
+    evaluated = sum(key[0] == "evaluate" for key in found)
+    return Total(evaluated, len(found), gpu, cpu, *disk(found, spec.parallel))
+
+
+def disk(found: Jobs, parallel: int) -> tuple[float, float]:
+    """Return bytes at the end and at the highest, when the cells that need most run at once; parallel: so many."""
     cells: dict[Any, float] = {}
     for key, job in found.items():
         if job.passing:
             cells[key[1]] = max(cells.get(key[1], 0.0), job.passing)
     final = sum(job.kept for job in found.values())
-    # What passes is there for the cells that run at once: the largest of them.
-    peak = final + sum(sorted(cells.values(), reverse=True)[: spec.parallel])
-    evaluated = sum(key[0] == "evaluate" for key in found)
-    return Total(evaluated, len(found), gpu, cpu, final, peak)
+    return final, final + sum(sorted(cells.values(), reverse=True)[:parallel])
 
 
 def _of_cell(study: Study, cell: Cell, counts: Counts) -> Iterator[tuple[tuple, Job]]:
@@ -116,7 +128,7 @@ def _of_cell(study: Study, cell: Cell, counts: Counts) -> Iterator[tuple[tuple, 
     image, width = profiles.backbone["macs"], profiles.backbone["width"]
     weights = profiles.backbone["parameters"] * _FLOAT
     embeddings = size * width * (2 if spec.embedding_dtype == "float16" else 4)
-    read = size if spec.source in ("imagenet", "caltech101", "image_folder") else 0
+    read = size if _files(spec) else 0
     test = _tested(size)
 
     yield ("pool", cell.dataset), Job("pool", images=read, kept=size * 20 + (0 if read else 1.2 * size * _packed(spec)))
@@ -126,10 +138,15 @@ def _of_cell(study: Study, cell: Cell, counts: Counts) -> Iterator[tuple[tuple, 
     objective = study.objective(cell.method)
     yield ("head", *place, head, objective, cell.seed), Job("head", kept=size * _FLOAT)
     if parameters["text"] is not None and (ONCE, "caption") in work:
-        yield from _text(study, cell, work, read, size, profiles)
+        dataset, captioner = study.captioned(cell.dataset), study.captioner(cell.dataset, cell.method)
+        encoder, prompt = study.encoder(cell.dataset, cell.method), study.prompt(cell.method)
+        yield from _text(study, dataset, captioner, encoder, prompt, counts)
 
     loops = len(parameters["selection"])
-    between = 3 * weights + 2 * embeddings  # weights, state of the optimiser, embeddings plain and augmented
+    # What a loop leaves to the next: weights and momentum, embeddings plain and augmented; what it holds while it
+    # trains: that of the loop before, its own last checkpoint, and what it writes.
+    between = 2 * weights + 2 * embeddings
+    training, lasting = between + 4 * weights, between * study.config.keep.intermediates
     for loop in range(1, loops + 1):
         told, trained = parameters["selection"][loop - 1], parameters["finetune"][loop - 1]
         needs = study.needs(cell.method, cell.schedule, loop)
@@ -144,20 +161,75 @@ def _of_cell(study: Study, cell: Cell, counts: Counts) -> Iterator[tuple[tuple, 
             key = ("select_first", *place, study.first_selection(cell), told["ratio"], cell.seed)
         else:
             if study.scored(cell.method, cell.schedule, loop):
-                yield ("score", cell, loop), Job("score", work.get((loop, "score"), 0), read, passing=between)
+                yield ("score", cell, loop), Job("score", work.get((loop, "score"), 0), read, lasting, between)
             if shifted:
                 yield ("augment", cell, loop), Job("augment", work[loop, "augment"])
             key = ("select", cell, loop)
         yield key, Job("select", work.get((loop, "select"), 0), kept=chosen[loop - 1]["k"] * _ID + _RECORD)
+        if (styler := study.styler(cell.method)) is not None:
+            yield from _styled(study, cell, styler, loop, chosen[loop - 1]["k"], read)
         drawn = (trained["stop"] - trained["start"]) * flops.batch_size(parameters)
         curve = trained["curve"]
         looks = curve["points"] * (trained["stop"] - trained["start"]) / trained["total"]
         seen = looks * (min(curve["test_images"], test) + min(curve["probe_images"], size))
         last = loop == loops
         kept = (weights * study.config.keep.final_weights + trained["total"] * _BATCH) if last else 0
-        finetune = Job("finetune", work[loop, "finetune"] + seen * image, drawn if read else 0, kept, between)
+        finetune = Job("finetune", work[loop, "finetune"] + seen * image, drawn if read else 0, kept, training)
         yield ("finetune", cell, loop), finetune
     yield ("evaluate", cell), Job("evaluate", image * test, test if read else 0, test * _PREDICTION + _RECORD)
+
+
+def _first_selections(study: Study, exhibit: str, counts: Counts) -> Iterator[tuple[tuple, Job]]:
+    """Yield the jobs of an exhibit of first selections: nothing is trained for it."""
+    for cell in _shown(study, exhibit):
+        yield from _through("select", _of_cell(study, cell, counts))
+        # Captions are compared with prompts by the dataset's own captioner and encoder, whatever a method uses.
+        spec, dataset = study.dataset(cell.dataset), study.captioned(cell.dataset)
+        yield from _text(study, dataset, spec.captioner, spec.encoder, NO_PROMPT, counts)
+        kept = pool_size(study, cell.dataset) * _FLOAT
+        for prompt in {study.method(method).prompt for method in study.methods_of(exhibit)} - {None}:
+            yield ("prompt_similarity", dataset, prompt), Job("prompt_similarity", kept=kept)
+        yield ("selected", exhibit, cell.dataset), Job("selected")
+
+
+def _after_a_loop(study: Study, exhibit: str, counts: Counts) -> Iterator[tuple[tuple, Job]]:
+    """Yield the jobs of an exhibit of selections on one method's scores: its first loop, the scores, selections."""
+    for cell in study.scored_after(exhibit):
+        size = pool_size(study, cell.dataset)
+        found = dict(_through("score", _of_cell(study, cell, counts), again=2))
+        yield from found.items()
+        kept = found["embed_pool", cell.dataset, cell.backbone].kept
+        yield ("keep_scores", cell), Job("keep_scores", kept=kept)
+        for method in study.methods_of(exhibit):
+            other = replace(cell, method=method)
+            # Its second loop as it would be in a cell of its own, but for the scores that it starts from.
+            own = {(key[0], *key[2:]): job for key, job in _of_cell(study, other, counts) if key[1] == other}
+            if ("augment", 2) in own:
+                yield ("augment_after", cell, method), own["augment", 2]
+            yield ("select_after", cell, method), own["select", 2]
+    yield ("map_pool", exhibit), Job("map_pool", kept=2 * size * _FLOAT)
+    yield ("samples", exhibit), Job("samples")
+
+
+def _shown(study: Study, exhibit: str) -> list[Cell]:
+    return [cell for cell, skipped in study.shown(exhibit).items() if skipped is None]
+
+
+def _through(step: str, found: Iterable[tuple[tuple, Job]], again: int = 1) -> Iterator[tuple[tuple, Job]]:
+    """Yield jobs up to the first of a step, or that one which comes ``again`` so many times."""
+    for key, job in found:
+        yield key, job
+        again -= job.step == step
+        if not again:
+            return
+
+
+def _styled(study: Study, cell: Cell, styler: str, loop: int, images: int, read: int) -> Iterator[tuple[tuple, Job]]:
+    """Yield the training of a styler, once for a dataset, and the restyling of one loop's selection."""
+    told = study.config.stylers[styler]
+    yield ("train_styler", cell.dataset, styler), Job("train_styler", stylers.training_macs(told), kept=stylers.BYTES)
+    work = stylers.image_macs(told) * images
+    yield ("stylize", cell, loop), Job("stylize", work, images if read else 0, passing=images * _JPEG)
 
 
 def _corrupted(study: Study, cell: Cell, counts: Counts) -> Iterator[tuple[tuple, Job]]:
@@ -179,25 +251,30 @@ def _tested(pool: int) -> int:
     return min(pool // 5, _LARGEST_TEST_SET)
 
 
+def _files(spec: Dataset) -> bool:
+    """Say whether the images of a dataset are files, which are decoded whenever they are read."""
+    return spec.source in ("imagenet", "caltech101", "image_folder")
+
+
 def _packed(spec: Dataset) -> int:
     """Return the bytes of one packed image: sources without files keep their images in the pool."""
     return {"digits": 8 * 8 * 3, "cifar10": 32 * 32 * 3}.get(spec.source, 0)
 
 
 def _text(
-    study: Study, cell: Cell, work: Mapping[tuple, float], read: int, size: int, profiles: flops.Profiles
+    study: Study, dataset: str, captioner: str, encoder: str, prompt: str, counts: Counts
 ) -> Iterator[tuple[tuple, Job]]:
     """Yield the captions of a dataset, in as many jobs as it asks for, and their embeddings."""
-    dataset, captioner = study.captioned(cell.dataset), study.captioner(cell.dataset, cell.method)
-    shards = study.dataset(dataset).caption_shards
-    job = Job("caption", work[ONCE, "caption"] / shards, read // shards, size * _CAPTION / shards)
+    spec, size = study.dataset(dataset), pool_size(study, dataset)
+    shards, read = spec.caption_shards, size if _files(spec) else 0
+    model, text = counts["captioner", captioner], counts["encoder", encoder]
+    job = Job("caption", (model["macs"] or 0) * size / shards, read // shards, size * _CAPTION / shards)
     for shard in range(shards):
         yield ("caption", dataset, captioner, shard), job
     if shards > 1:
         yield ("join_captions", dataset, captioner), Job("join_captions")
-    encoder, prompt = study.encoder(cell.dataset, cell.method), study.prompt(cell.method)
-    kept = size * (profiles.encoder["width"] or 0) * _FLOAT
-    yield ("embed_text", dataset, captioner, encoder, prompt), Job("embed_text", work[ONCE, "embed_text"], 0, kept)
+    kept = size * (text["width"] or 0) * _FLOAT
+    yield ("embed_text", dataset, captioner, encoder, prompt), Job("embed_text", (text["macs"] or 0) * size, 0, kept)
 
 
 # --- how fast ------------------------------------------------------------------------------------------------------

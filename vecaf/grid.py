@@ -69,7 +69,11 @@ class Grid:
     def cells(self, *exhibits: str) -> list[Cell]:
         """Return the cells to be run for these exhibits (all, if none is named), each once however many show it."""
         wanted = [name for name in exhibits or self.exhibits() if not self.config.exhibits[name].selections_only]
-        shown = (self.shown(exhibit) for exhibit in wanted)
+        return self.involved(*wanted) if wanted else []
+
+    def involved(self, *exhibits: str) -> list[Cell]:
+        """Return these cells, and those of which an exhibit shows no more than a selection."""
+        shown = (self.shown(exhibit) for exhibit in exhibits or self.exhibits())
         return list(dict.fromkeys(cell for cells in shown for cell, reason in cells.items() if reason is None))
 
     def scored_after(self, exhibit: str) -> list[Cell]:

@@ -2,12 +2,13 @@
 
 ``needs`` is plain JSON that the rules gather, for the whole study (`snakemake preflight`) or for the jobs of one run:
 root; device; gpus; datasets: name → [source, root]; captions: captioner → file; corrupted: dataset → released root;
-backbones: name → {timm, weights}; models: hub models as {role, model, revision, kind}; bytes: a number; jobs at once;
-slurm: {status, partitions: partition → GPU model or null}, null elsewhere.
+backbones: name → {timm, weights}; models: hub models as {role, model, revision, kind}; bytes: a number, or why it is
+unknown; slurm: {status, partitions: partition → GPU model or null}, null elsewhere.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -16,10 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vecaf import cluster, storage
+from vecaf import cluster, config, estimate, flops
 from vecaf.data.sources import root_problem
 from vecaf.devices import visible_gpus
+from vecaf.errors import VecafError
 from vecaf.models.captioners.dataset_file import file_problem
+from vecaf.study import Study
 
 # File systems that other nodes can see; what is on another one may be there for this machine alone.
 SHARED = ("nfs", "nfs4", "lustre", "gpfs", "beegfs", "ceph", "fuse.ceph", "cifs", "panfs", "wekafs", "afs", "9p")
@@ -55,9 +58,30 @@ def run(needs: Mapping[str, Any]) -> list[Finding]:
     return [finding for part in parts for finding in part(needs)]
 
 
-def with_disk(needs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return needs with ``bytes``, counted from ``disk``: the cells as ``vecaf.storage.peak_bytes`` takes them."""
-    return {**needs, "bytes": storage.peak_bytes(**needs["disk"])}
+def study_bytes(raw: Mapping[str, Any], parallel: int) -> int | str:
+    """Return the most bytes below the root of a study while ``parallel`` of its jobs run, by its estimate, or why not.
+
+    raw: the whole configuration, as it was loaded.
+    """
+    study = Study(config.load(raw))
+    try:
+        counts = {model: _widths(study.profile_params(*model)) for model in study.profiles()}
+        return int(estimate.disk(estimate.jobs(study, study.exhibits(), counts), parallel)[1])
+    except VecafError as error:
+        return str(error)
+
+
+def _widths(told: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what the estimate reads of a model; of text models no work, which does not fill a disk."""
+    nothing = {"macs": None, "width": None}
+    if told["part"] == "captioner":
+        return nothing
+    try:
+        return flops.profile(told)
+    except VecafError:
+        if told["part"] == "backbone":
+            raise
+        return nothing  # an encoder that is not fetched yet: its embeddings are small beside weights
 
 
 def problems(findings: list[Finding]) -> list[Finding]:
@@ -79,8 +103,11 @@ def _results(needs: Mapping[str, Any]) -> Iterator[Finding]:
         )
         return
     free, wanted = shutil.disk_usage(root).free, needs["bytes"]
-    held = storage.held_bytes(root) if wanted else 0
     said = f"root: {root} can be written, {_size(free)} are free"
+    if isinstance(wanted, str):
+        yield Finding("warning", f"{said}; how much the study takes is not known", wanted)
+        return
+    held = _held(root) if wanted else 0
     if wanted:
         said += f"; the study takes up to {_size(wanted)}, of which {_size(held)} are there"
     if held > wanted > 0:
@@ -99,6 +126,16 @@ def _results(needs: Mapping[str, Any]) -> Iterator[Finding]:
             f"root: {root} is on {kind}, which compute nodes may not see",
             "clone the project on the file system that all nodes share",
         )
+
+
+def _held(root: Path) -> int:
+    """Return the bytes of all files below a folder; one that is deleted meanwhile counts nothing."""
+    total = 0
+    for folder, _, files in os.walk(root):
+        for file in files:
+            with contextlib.suppress(OSError):
+                total += (Path(folder) / file).lstat().st_size
+    return total
 
 
 def _datasets(needs: Mapping[str, Any]) -> Iterator[Finding]:

@@ -214,13 +214,20 @@ class Study(Grid):
         part: ``backbone``, ``encoder`` or ``captioner``.
         """
         found: dict[tuple[str, str], set[str]] = {}
-        for dataset, backbone, method in {(c.dataset, c.backbone, c.method) for c in self.cells(*exhibits)}:
+        for dataset, backbone, method in {(c.dataset, c.backbone, c.method) for c in self.involved(*exhibits)}:
             models = [("backbone", backbone)]
             if self.method(method).cea is not None:
                 models.append(("encoder", self.encoder(dataset, method)))
                 models.append(("captioner", self.captioner(dataset, method)))
             for model in models:
                 found.setdefault(model, set()).add(dataset)
+        for name in exhibits or self.exhibits():
+            spec = self.config.exhibits[name]
+            # Images of first selections are shown with captions, and likened to prompts, whatever methods read.
+            if spec.selections_only and spec.weights_of is None:
+                for dataset in {cell.dataset for cell in self.involved(name)}:
+                    found.setdefault(("encoder", self.dataset(dataset).encoder), set()).add(dataset)
+                    found.setdefault(("captioner", self.dataset(dataset).captioner), set()).add(dataset)
         return {model: sorted(found[model]) for model in sorted(found)}
 
     def profile_params(self, part: str, name: str) -> dict[str, Any]:

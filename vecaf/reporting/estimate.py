@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from vecaf.config.schema import Estimate
 from vecaf.estimate import Rates, Total
@@ -12,12 +12,12 @@ from vecaf.reporting.listing import Listing
 _HEADER = ("Exhibit", "Cells", "Jobs", "GPU-hours", "CPU-job hours", "Disk at the end", "Disk at the highest")
 
 
-def build(totals: Mapping[str, Total], spec: Estimate, speed: Rates, left_out: Sequence[str] = ()) -> Listing:
-    """Return the table. totals: exhibit or group of exhibits → its total; left_out: exhibits that are not counted."""
+def build(totals: Mapping[str, Total], spec: Estimate, speed: Rates) -> Listing:
+    """Return the table. totals: exhibit or group of exhibits → its total."""
     lines = tuple(_line(name, total) for name, total in totals.items())
     records = tuple({"exhibit": name, **vars(total)} for name, total in totals.items())
     title = "What the exhibits of this study cost"
-    return Listing(title, (Group("", _HEADER, lines, 1),), tuple(_notes(spec, speed, left_out)), records)
+    return Listing(title, (Group("", _HEADER, lines, 1),), tuple(_notes(spec, speed)), records)
 
 
 def hours(seconds: float) -> str:
@@ -41,7 +41,7 @@ def _line(name: str, total: Total) -> tuple[str, ...]:
     return (name, f"{total.cells:,}", f"{total.jobs:,}", gpu, hours(total.cpu_seconds), *sizes)
 
 
-def _notes(spec: Estimate, speed: Rates, left_out: Sequence[str]) -> Iterator[str]:
+def _notes(spec: Estimate, speed: Rates) -> Iterator[str]:
     yield (
         "Each line is what the exhibit alone would cost; what several share (cells, captions, scorings) stands in each "
         "of them and once in the sums. A finetuning job on two GPUs takes half as long and as many GPU-hours."
@@ -61,5 +61,3 @@ def _notes(spec: Estimate, speed: Rates, left_out: Sequence[str]) -> Iterator[st
         f"{spec.parallel} cells at once. Datasets, downloaded models, tables, logs and figures are not counted, and "
         "neither are steps of a few seconds: collecting, tables, figures."
     )
-    if left_out:
-        yield f"Not counted: {', '.join(left_out)}."
