@@ -153,7 +153,7 @@ def needs_of_jobs():
 
 def check_requested():
     """Look at what the requested jobs need before the first of them starts; warn, or refuse with all that is missing."""
-    findings = preflight.run(needs_of_jobs() | {"bytes": 0})
+    findings = preflight.run(needs_of_jobs() | {"disk": {"bytes": 0, "unknown": None}})
     for finding in findings:
         if finding.level == "warning":
             logger.warning(str(finding))

@@ -1,15 +1,16 @@
 """List what a study needs and this machine may lack, with a fix beside each failure; exits with 1 if there is one."""
 
-from vecaf import command, preflight
+from pathlib import Path
+
+from vecaf import artifacts, command, preflight
 from vecaf.errors import VecafError
 
 
 def main(argv: list[str]) -> str:
-    parser = command.parser(__doc__, "what is needed, as the rules gather it (see vecaf/preflight.py); study, jobs")
+    parser = command.parser(__doc__, "what is needed, as the rules gather it (see vecaf/preflight.py)")
+    parser.add_argument("--disk", type=Path, required=True, help="JSON: how much the study takes at most")
     args = parser.parse_args(argv)
-    needs = args.params
-    expected = preflight.study_bytes(needs["study"], needs["jobs"])
-    findings = preflight.run(needs | {"bytes": expected})
+    findings = preflight.run(args.params | {"disk": artifacts.read_json(args.disk)})
     print(*findings, sep="\n")
     bad = preflight.problems(findings)
     if bad:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from scripts import disk
 from scripts import preflight as script
 from vecaf import cluster, preflight
-from vecaf.config.merging import merge
 from vecaf.errors import VecafError
 
 DEMO = {
@@ -21,7 +21,7 @@ DEMO = {
     "backbones": {},
     "models": [],
     "slurm": None,
-    "bytes": 0,
+    "disk": {"bytes": 0, "unknown": None},
 }
 CONFIG = "AccountingStorageType   = accounting_storage/{accounting}\nMinJobAge               = {age} sec\n"
 
@@ -64,7 +64,7 @@ def test_missing_data_are_told_with_how_to_get_them(found, tmp_path):
 
 
 def test_a_disk_that_is_too_small(found):
-    bad = the_failure(found(bytes=10**18))
+    bad = the_failure(found(disk={"bytes": 10**18, "unknown": None}))
     assert "the study takes up to 1000000.0 TB, of which 0 B are there" in bad.what
     assert "keep.final_weights" in bad.fix
 
@@ -74,9 +74,9 @@ def test_what_is_there_already_needs_no_more_space(found, tmp_path, monkeypatch)
     (tmp_path / "results/cells/weights").write_bytes(b"0" * 5000)
     usage = preflight.shutil.disk_usage(tmp_path)
     monkeypatch.setattr(preflight.shutil, "disk_usage", lambda path: usage._replace(free=1000))
-    assert "FAILED" not in {finding.level for finding in found(bytes=5500)}
-    assert "FAILED" in {finding.level for finding in found(bytes=6500)}
-    assert "more than was expected" in str(found(bytes=4000)[0])
+    assert "FAILED" not in {finding.level for finding in found(disk={"bytes": 5500, "unknown": None})}
+    assert "FAILED" in {finding.level for finding in found(disk={"bytes": 6500, "unknown": None})}
+    assert "more than was expected" in str(found(disk={"bytes": 4000, "unknown": None})[0])
 
 
 def test_a_folder_that_cannot_be_written(found, tmp_path):
@@ -169,28 +169,24 @@ def test_squeue_serves_without_accounting(slurm):
 
 
 def test_the_list_is_read_by_a_person(tmp_path, capsys, demo_raw):
-    needs = DEMO | {"root": str(tmp_path), "study": demo_raw, "jobs": 2}
-    assert script.main(["--params", json.dumps(needs)]) == "2 checks, none failed"
+    said = disk.main(["--params", json.dumps({"study": demo_raw, "jobs": 2}), "--out", str(tmp_path / "disk.json")])
+    assert re.fullmatch(r"at most 0\.\d+ GB", said)
+    needs = DEMO | {"root": str(tmp_path / "results")}
+    words = ["--disk", str(tmp_path / "disk.json"), "--params"]
+    assert script.main([*words, json.dumps(needs)]) == "2 checks, none failed"
     told = capsys.readouterr().out
     assert "ok       datasets.digits: embedded" in told
     assert re.search(r"the study takes up to \d+ MB, of which 0 B are there", told)
     with pytest.raises(VecafError, match="1 of 2 checks failed"):
-        script.main(["--params", json.dumps(needs | {"datasets": {"c": ["cifar10", None]}})])
+        script.main([*words, json.dumps(needs | {"datasets": {"c": ["cifar10", None]}})])
 
 
-def test_disk_is_that_of_the_estimate_and_grows_with_what_is_kept_and_with_jobs_at_once(demo_raw):
-    lean = preflight.study_bytes(merge(demo_raw, {"keep": {"final_weights": False}}), 2)
-    kept = preflight.study_bytes(demo_raw, 2)
-    assert lean < kept < preflight.study_bytes(demo_raw, 4)
-    assert preflight.study_bytes(merge(demo_raw, {"keep": {"intermediates": True}}), 2) > kept
-
-
-def test_a_pool_of_unknown_size_leaves_the_disk_unknown_and_says_what_to_set(found, paper_raw):
-    unknown = preflight.study_bytes({key: value for key, value in paper_raw.items() if key != "estimate"}, 2)
-    assert "estimate.pool_sizes.caltech101" in unknown
-    told = found(bytes=unknown)[0]
+def test_a_pool_of_unknown_size_leaves_the_disk_unknown_and_says_what_to_set(found, tmp_path, paper_raw):
+    raw = {key: value for key, value in paper_raw.items() if key != "estimate"}
+    disk.main(["--params", json.dumps({"study": raw, "jobs": 2}), "--out", str(tmp_path / "disk.json")])
+    told = found(disk=json.loads((tmp_path / "disk.json").read_text()))[0]
     assert told.level == "warning"
-    assert "pool_sizes" in told.fix
+    assert "estimate.pool_sizes.caltech101" in told.fix
 
 
 def test_file_systems_are_told_by_the_longest_mount(monkeypatch):

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vecaf.config.schema import Dataset, Estimate
-from vecaf.errors import ConfigError
+from vecaf.errors import ConfigError, VecafError
 from vecaf.flops import cell as flops
-from vecaf.flops import stylers
+from vecaf.flops import profile, stylers
 from vecaf.flops.cell import ONCE, Counts
 from vecaf.grid import NO_PROMPT, Cell
 from vecaf.ratio import subset_size
@@ -68,10 +68,11 @@ def pool_size(study: Study, dataset: str) -> int:
     Raises ConfigError where it says neither.
     """
     name: str | None = dataset
+    planted = study.dataset(dataset).planted
     while name is not None:
         spec = study.dataset(name)
-        if spec.pool_size or study.config.estimate.pool_sizes.get(name):
-            return spec.pool_size or study.config.estimate.pool_sizes[name]
+        if size := spec.pool_size or study.config.estimate.pool_sizes.get(name):
+            return min(size, planted.images) if planted else size
         name = spec.extends
     raise ConfigError(f"how large is the pool of {dataset}? Say estimate.pool_sizes.{dataset}, or its pool_size")
 
@@ -116,6 +117,28 @@ def disk(found: Jobs, parallel: int) -> tuple[float, float]:
             cells[key[1]] = max(cells.get(key[1], 0.0), job.passing)
     final = sum(job.kept for job in found.values())
     return final, final + sum(sorted(cells.values(), reverse=True)[:parallel])
+
+
+def highest(study: Study, parallel: int) -> int:
+    """Return the most bytes below the root of a study while ``parallel`` of its jobs run; no count of models is needed.
+
+    Raises ConfigError for a pool of unknown size.
+    """
+    counts = {model: _sizes(study.profile_params(*model)) for model in study.profiles()}
+    return int(disk(jobs(study, study.exhibits(), counts), parallel)[1])
+
+
+def _sizes(told: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a model's files depend on; of text models no work, which does not fill a disk."""
+    nothing = {"macs": None, "width": None}
+    if told["part"] == "captioner":
+        return nothing
+    try:
+        return profile(told)
+    except VecafError:
+        if told["part"] == "backbone":
+            raise
+        return nothing  # an encoder that is not fetched yet: its embeddings are small beside weights
 
 
 def _of_cell(study: Study, cell: Cell, counts: Counts) -> Iterator[tuple[tuple, Job]]:

@@ -2,8 +2,9 @@
 
 ``needs`` is plain JSON that the rules gather, for the whole study (`snakemake preflight`) or for the jobs of one run:
 root; device; gpus; datasets: name → [source, root]; captions: captioner → file; corrupted: dataset → released root;
-backbones: name → {timm, weights}; models: hub models as {role, model, revision, kind}; bytes: a number, or why it is
-unknown; slurm: {status, partitions: partition → GPU model or null}, null elsewhere.
+backbones: name → {timm, weights}; models: hub models as {role, model, revision, kind}; disk: bytes that the study takes
+at most, 0 for no matter, and why they are unknown; slurm: {status, partitions: partition → GPU model or null}, null
+elsewhere.
 """
 
 from __future__ import annotations
@@ -17,12 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vecaf import cluster, config, estimate, flops
+from vecaf import cluster
 from vecaf.data.sources import root_problem
 from vecaf.devices import visible_gpus
-from vecaf.errors import VecafError
 from vecaf.models.captioners.dataset_file import file_problem
-from vecaf.study import Study
 
 # File systems that other nodes can see; what is on another one may be there for this machine alone.
 SHARED = ("nfs", "nfs4", "lustre", "gpfs", "beegfs", "ceph", "fuse.ceph", "cifs", "panfs", "wekafs", "afs", "9p")
@@ -58,32 +57,6 @@ def run(needs: Mapping[str, Any]) -> list[Finding]:
     return [finding for part in parts for finding in part(needs)]
 
 
-def study_bytes(raw: Mapping[str, Any], parallel: int) -> int | str:
-    """Return the most bytes below the root of a study while ``parallel`` of its jobs run, by its estimate, or why not.
-
-    raw: the whole configuration, as it was loaded.
-    """
-    study = Study(config.load(raw))
-    try:
-        counts = {model: _widths(study.profile_params(*model)) for model in study.profiles()}
-        return int(estimate.disk(estimate.jobs(study, study.exhibits(), counts), parallel)[1])
-    except VecafError as error:
-        return str(error)
-
-
-def _widths(told: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what the estimate reads of a model; of text models no work, which does not fill a disk."""
-    nothing = {"macs": None, "width": None}
-    if told["part"] == "captioner":
-        return nothing
-    try:
-        return flops.profile(told)
-    except VecafError:
-        if told["part"] == "backbone":
-            raise
-        return nothing  # an encoder that is not fetched yet: its embeddings are small beside weights
-
-
 def problems(findings: list[Finding]) -> list[Finding]:
     return [finding for finding in findings if finding.level == "FAILED"]
 
@@ -102,10 +75,10 @@ def _results(needs: Mapping[str, Any]) -> Iterator[Finding]:
             "name another folder as `root`, free space or ask for write access",
         )
         return
-    free, wanted = shutil.disk_usage(root).free, needs["bytes"]
+    free, wanted, unknown = shutil.disk_usage(root).free, needs["disk"]["bytes"], needs["disk"]["unknown"]
     said = f"root: {root} can be written, {_size(free)} are free"
-    if isinstance(wanted, str):
-        yield Finding("warning", f"{said}; how much the study takes is not known", wanted)
+    if unknown:
+        yield Finding("warning", f"{said}; how much the study takes is not known", unknown)
         return
     held = _held(root) if wanted else 0
     if wanted:

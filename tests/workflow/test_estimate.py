@@ -115,6 +115,17 @@ def test_final_weights_are_most_of_the_disk_and_can_be_given_up(demo, demo_raw, 
     assert estimate.total(estimate.jobs(one, ["table1"], counts), one, told).peak < kept.peak
 
 
+def test_disk_grows_with_what_is_kept_and_with_jobs_at_once(demo, demo_raw):
+    kept = estimate.highest(demo, 2)
+    assert estimate.highest(studied(demo_raw, {"keep": {"final_weights": False}}), 2) < kept
+    assert kept < estimate.highest(demo, 4)
+    assert kept < estimate.highest(studied(demo_raw, {"keep": {"intermediates": True}}), 2)
+
+
+def test_a_planted_pool_is_as_large_as_it_says(paper):
+    assert estimate.pool_size(paper, "imagenet_snow") == 10_000
+
+
 def test_a_pool_of_unknown_size_is_asked_for_by_its_key(paper_raw):
     study = studied({key: value for key, value in paper_raw.items() if key != "estimate"})
     with pytest.raises(ConfigError, match=r"estimate\.pool_sizes\.caltech101"):

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from test_estimate import STEPS
+
+from vecaf import estimate
 
 STUBS = Path(__file__).parent / "stubs"
 CHAIN = {"finetune", "stylize", "finetune_last", "score", "score_predicting", "augment", "select", "evaluate"}
@@ -65,6 +68,11 @@ def test_steps_that_use_a_gpu_ask_for_one_and_no_other_does(fresh, profile):
     for name in asking:
         assert profile["set-resources"][name]["gpu_model"] == "a100"
         assert profile["set-resources"][name]["slurm_partition"] == "gpu"
+
+
+def test_the_estimate_counts_gpu_hours_of_the_steps_that_ask_for_one(profile):
+    asking = {name for name, asked in profile["set-resources"].items() if "gpu" in asked}
+    assert {STEPS.get(name, name) for name in asking} == estimate.ON_GPU
 
 
 def test_no_gpu_among_the_defaults(profile):
