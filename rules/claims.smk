@@ -3,9 +3,7 @@
 
 rule measures:
     input:
-        curves=lambda w: f"{root}/curves/{MEASURED[w.measure]}.parquet",
-        costs=lambda w: f"{root}/costs/{MEASURED[w.measure]}.parquet",
-        profiles=lambda w: profiles_of(MEASURED[w.measure]),
+        unpack(lambda w: measure_inputs(w.measure)),
     output:
         rows=MEASURE,
     log:
@@ -21,9 +19,9 @@ rule measures:
     params:
         settings=lambda w: settings(measure_settings(w.measure)),
         code=code_digest("scripts/measures.py"),
+        inputs=lambda w, input: named(input),
     shell:
-        "python -m scripts.measures --curves {input.curves} --costs {input.costs} --profiles {input.profiles}"
-        " --params {params.settings:q} --out {output.rows} > {log} 2>&1"
+        "python -m scripts.measures {params.inputs} --params {params.settings:q} --out {output.rows} > {log} 2>&1"
 
 
 rule claims:

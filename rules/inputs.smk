@@ -276,8 +276,11 @@ CURVES = ("figure1b", "figure4", "figure5_b2a", "accuracy_cost")
 SELECTING = prompts.exhibits(study)
 # Exhibits that show what cells cost.
 COSTED = ("table4",)
-# Measures of the claims that are made of the training curves of an exhibit.
-MEASURED = {"batches_to_accuracy": "figure5_b2a", "flops": "figure5_b2a", "probe_loss": "figure4"}
+# Measures of the claims, and the exhibits that they are made of: training curves, or selections.
+MEASURED = {
+    **{"batches_to_accuracy": "figure5_b2a", "flops": "figure5_b2a", "probe_loss": "figure4"},
+    **{"margins": "figure6", "planted_domain": "prompts"},
+}
 
 
 def layout_of(exhibit):
@@ -361,13 +364,34 @@ def claims_rows(wildcards):
 
 def claims_measures(wildcards):
     """Return the files of numbers that no table collects: what the study's figures have, and what else is there."""
-    made = [MEASURE.format(measure=name) for name, exhibit in MEASURED.items() if exhibit in study.exhibits()]
+    made = [MEASURE.format(measure=name) for name in MEASURED if is_measured(name)]
     return [file for file in claims_plan()["measures"].values() if file in made or os.path.exists(file)]
+
+
+def is_measured(measure):
+    """Say whether this study has what a measure is made of."""
+    exhibit = MEASURED[measure]
+    if exhibit not in study.exhibits():
+        return False
+    return measure != "planted_domain" or any(study.dataset(name).planted for name in prompts.places(study, exhibit))
+
+
+def measure_inputs(measure):
+    """Return what a measure is made of: curves, costs and counts, or what an exhibit of selections draws."""
+    exhibit = MEASURED[measure]
+    if exhibit not in CURVES:
+        return exhibit_inputs(exhibit)
+    files = {name: f"{root}/{name}/{exhibit}.parquet" for name in ("curves", "costs")}
+    return files | {"profiles": profiles_of(exhibit)}
 
 
 def measure_settings(measure):
     """Return what making a measure is told: levels of accuracy by dataset, and the models of each group of cells."""
     exhibit, models = MEASURED[measure], []
+    if exhibit not in CURVES:
+        scored = study.scored_after(exhibit)[:1]
+        keys = ("dataset", "backbone", "ratio", "schedule")
+        return {"measure": measure, "cell": {key: getattr(cell, key) for cell in scored for key in keys}}
     for plan in study.plans(exhibit) if measure == "flops" else ():
         text = plan["parameters"]["text"]
         told = {

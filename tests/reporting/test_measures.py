@@ -122,6 +122,38 @@ def test_the_script_writes_what_claims_read(tmp_path, measure):
     assert values == pytest.approx(by_cell(table).loc["vecaf", number].to_dict())
 
 
+PLACE = {"dataset": "digits", "backbone": "vit", "ratio": "5pct", "schedule": "3loops"}
+
+
+def test_margins_are_means_of_what_each_method_selects(tmp_path):
+    by_vecaf, by_activeft = [True, True, False, False], [False, True, True, False]
+    pool = pd.DataFrame({"margin": [0.1, 0.3, 0.7, 0.9], "by_activeft": by_activeft, "by_vecaf": by_vecaf})
+    samples = pd.concat([pool.assign(seed=0), pool.assign(seed=1, margin=pool["margin"] / 2)])
+    artifacts.write_table(tmp_path / "samples.parquet", samples)
+    params = artifacts.canonical({"measure": "margins", "cell": PLACE})
+    files = ["--samples", str(tmp_path / "samples.parquet"), "--out", str(tmp_path / "out.parquet")]
+    assert script.main([*files, "--params", params]) == "margins: 4 cells"
+    found = artifacts.read_table(tmp_path / "out.parquet").set_index(["method", "seed"])["margin"]
+    assert found.to_dict() == pytest.approx(
+        {("vecaf", 0): 0.2, ("activeft", 0): 0.5, ("vecaf", 1): 0.1, ("activeft", 1): 0.25}
+    )
+
+
+def test_recall_of_planted_images_counts_those_of_the_whole_pool():
+    keys = {"backbone": "vit", "ratio": "5pct", "schedule": "single", "seed": 0}
+    rows = [{**keys, "method": name, "planted": hit} for name, hits in FOUND.items() for hit in hits]
+    planted, clear = pd.DataFrame(rows), pd.DataFrame(rows).assign(planted=False)
+    planted.attrs = {"dataset": "digits_snow", "planted_size": 4}
+    clear.attrs = {"dataset": "digits", "planted_size": 0}
+    found = measures.planted_domain([planted, clear])
+    assert set(found["dataset"]) == {"digits_snow"}
+    assert found.set_index("method")["recall"].to_dict() == {"vecaf": 0.25, "vecaf_snow": 0.5}
+    assert measures.planted_domain([clear]).empty
+
+
+FOUND = {"vecaf": [True, False, False], "vecaf_snow": [True, True, False]}
+
+
 def test_of_no_cell_there_is_an_empty_table(tmp_path):
     said, file = written(tmp_path, "flops", CURVES[:0])
     assert said == "flops: 0 cells"
@@ -129,8 +161,8 @@ def test_of_no_cell_there_is_an_empty_table(tmp_path):
 
 
 def test_a_measure_that_curves_do_not_have_and_a_model_without_a_count_are_refused(tmp_path):
-    with pytest.raises(ConfigError, match="no measure margins is made of curves"):
-        written(tmp_path, "margins")
+    with pytest.raises(ConfigError, match="no measure jaccard is made of exhibits"):
+        written(tmp_path, "jaccard")
     without = {model: count for model, count in COUNTS.items() if model[0] != "encoder"}
     with pytest.raises(ArtifactError, match="the encoder bert has no count"):
         measures.flops(CURVES, COSTS, LEVELS, MODELS, without)

@@ -63,6 +63,35 @@ def probe_loss(curves: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def margins(samples: pd.DataFrame, cell: Mapping[str, str]) -> pd.DataFrame:
+    """Return in the column margin the mean p₁ − p₂ of what each method selects on the same scores.
+
+    samples: as of ``scripts/samples.py``. cell: ``KEYS`` of the cells that were scored, whose method is not said.
+    """
+    rows = []
+    for seed, pool in samples.groupby("seed", sort=False):
+        for column in (name for name in pool if name.startswith("by_")):
+            key = {**cell, "method": column.removeprefix("by_")}
+            rows.append({**key, "seed": int(seed), "margin": float(pool.loc[pool[column], "margin"].mean())})
+    return _table(rows)
+
+
+def planted_domain(selected: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return in the column recall the share of the planted images of a pool that a first selection holds.
+
+    selected: tables as of ``scripts/selected.py``; those of pools without planted images have no rows here.
+    """
+    rows = []
+    for table in selected:
+        if size := table.attrs["planted_size"]:
+            found = table.assign(dataset=table.attrs["dataset"]).groupby([*KEYS, "seed"], sort=False)["planted"].sum()
+            rows += [
+                dict(zip((*KEYS, "seed"), key, strict=True)) | {"recall": int(count) / size}
+                for key, count in found.items()
+            ]
+    return _table(rows)
+
+
 def _cells(curves: pd.DataFrame) -> Iterator[tuple[dict[str, str], int, pd.DataFrame]]:
     for cell, rows in curves.groupby(list(CELL), sort=False):
         yield dict(zip(KEYS, cell[:-1], strict=True)), int(cell[-1]), rows
