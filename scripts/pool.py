@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from vecaf import artifacts, command
-from vecaf.data import planting, pool, sources
+from vecaf.data import mislabelling, planting, pool, sources
 
 
 def main(argv: list[str]) -> str:
-    parser = command.parser(__doc__, "dataset, source, split_rule, pool_size, judged_on, planted, seeds")
+    parser = command.parser(__doc__, "dataset, source, split_rule, pool_size, judged_on, planted, mislabelled, seeds")
     parser.add_argument("--root", required=True, help="folder of the images; `none` for embedded ones")
     parser.add_argument("--index", type=Path, required=True, help="output: Parquet table of ids, files and labels")
     parser.add_argument(
@@ -29,6 +29,8 @@ def main(argv: list[str]) -> str:
         index, images, meta = pool.judged_on_tuning(index, images, meta)
     if planted:
         index, images, meta = planting.plant(index, images, meta, planted)
+    if told := params.get("mislabelled"):
+        index, meta = mislabelling.mislabel(index, meta, told)
     artifacts.write_array(args.images, images)
     artifacts.write_table(args.index, index)
     artifacts.write_json(args.meta, meta)

@@ -30,7 +30,8 @@ def main(argv: list[str]) -> str:
         args.resume = None  # hashing the inputs would take longer than the selection
     checkpoint = command.checkpoint(args, args.index, args.predicted_losses, args.images, *args.earlier)
     with Stage("select") as stage:
-        index = artifacts.read_table(args.index, columns=["id", "label", "split"])
+        known = {"mislabelled"} & set(artifacts.table_columns(args.index))
+        index = artifacts.read_table(args.index, columns=["id", "label", "split", *known])
         index = index[index["split"] == "pool"]
         inputs = selection.Inputs(
             ids=index["id"].to_numpy("int64"),
@@ -43,6 +44,8 @@ def main(argv: list[str]) -> str:
         )
         k = subset_size(params["ratio"], len(index))
         ids, diagnostics = selection.choose(selector, inputs, k, params["seeds"])
+        if known:  # of the pool's labels; no selector is told
+            diagnostics["mislabelled_share"] = float(index["mislabelled"][index["id"].isin(ids)].mean())
     record = {
         "selector": params["selector"],
         "loop": params["loop"],

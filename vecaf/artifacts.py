@@ -140,22 +140,32 @@ def read_table(path: str | Path, columns: list[str] | None = None) -> pd.DataFra
     try:
         return pd.read_parquet(path, columns=columns)
     except Exception as error:  # pyarrow raises its own family
-        raise ArtifactError(
-            f"{path} is not a whole Parquet table ({error}); delete it and run its target again"
-        ) from error
+        raise _no_table(path, error) from error
 
 
 def table_attributes(path: str | Path) -> dict[str, Any]:
     """Return the ``attrs`` of a Parquet table without its rows."""
+    return json.loads((_schema(path).metadata or {}).get(b"PANDAS_ATTRS", b"{}"))
+
+
+def table_columns(path: str | Path) -> list[str]:
+    """Return the names of a Parquet table's columns without its rows."""
+    return list(_schema(path).names)
+
+
+def _schema(path: str | Path) -> Any:
     from pyarrow import parquet
 
+    with _opened(path):
+        pass
     try:
-        told = parquet.read_schema(path).metadata or {}
+        return parquet.read_schema(path)
     except Exception as error:  # pyarrow raises its own family
-        raise ArtifactError(
-            f"{path} is not a whole Parquet table ({error}); delete it and run its target again"
-        ) from error
-    return json.loads(told.get(b"PANDAS_ATTRS", b"{}"))
+        raise _no_table(path, error) from error
+
+
+def _no_table(path: str | Path, error: Exception) -> ArtifactError:
+    return ArtifactError(f"{path} is not a whole Parquet table ({error}); delete it and run its target again")
 
 
 def write_weights(path: str | Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:

@@ -43,7 +43,9 @@ def choices(study: Study, cell: Cell) -> dict[str, Any]:
     found["recipe"] = training["recipe"]
     found |= {f"recipe.{key}": value for key, value in training["overrides"].items()}
     found["precision"] = training["precision"]
-    found |= {key: getattr(dataset, key) for key in ("batches", "input_size", "eval_transform", "split_rule")}
+    found |= {
+        key: getattr(dataset, key) for key in ("batches", "input_size", "eval_transform", "split_rule", "mislabelled")
+    }
     if spec.head is not None:
         found["head"] = spec.head
     return found

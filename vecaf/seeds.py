@@ -30,6 +30,7 @@ STREAMS: dict[str, tuple[str, ...]] = {
     "corruption": ("dataset",),
     "styler": ("dataset",),
     "planted": ("dataset",),
+    "mislabelled": ("dataset",),
     "stylize": ("dataset",),
     "projection": ("dataset", "backbone"),
 }

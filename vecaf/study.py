@@ -43,6 +43,9 @@ class Study(Grid):
         if (planted := spec.planted) is not None:
             params["planted"] = planted.model_dump() | {"seed": seeds.stream("planted", dataset=self.origin(dataset))}
             params["pool_size"] = spec.pool_size and min(spec.pool_size, planted.images)
+        if spec.mislabelled:
+            stream = seeds.stream("mislabelled", dataset=self.origin(dataset))
+            params["mislabelled"] = {"share": spec.mislabelled, "seed": stream}
         return params
 
     def caption_params(self, dataset: str, captioner: str) -> dict[str, Any]:

@@ -140,6 +140,7 @@ def diagnostics(**changed):
         "objective_of_random_mean": -2.0,
         "objective_of_random_sd": 0.25,
         "seconds": 2.0,
+        "mislabelled_share": 0.25,
         "warnings": ["not a number"],
     }
     return logged | changed
@@ -158,6 +159,7 @@ def test_facts_are_means_over_the_loops_after_the_first():
         "class_coverage": pytest.approx((8 / 6.4 + 4 / 6.4) / 2),
         "objective_gain": pytest.approx((1 / 0.25 - 1 / 0.25) / 2),
         "select_seconds": 2.5,
+        "mislabelled_share": 0.25,
     }
     assert tuple(facts) == metrics.SELECTION
 

@@ -130,7 +130,7 @@ def joined(folder, selections):
             *("--heads", *(str(folder / f"h{seed}.safetensors") for seed in (3, 4))),
             *("--selections", *(str(folder / f"{name}.parquet") for name in selections)),
             *("--map", str(folder / "map.npy"), "--out", str(folder / "samples.parquet")),
-            *("--params", json.dumps({"seeds": [3, 4], "methods": ["activeft", "vecaf"]})),
+            *("--params", json.dumps({"seeds": [3, 4], "methods": ["activeft", "vecaf"], "digest": "d"})),
         ]
     )
 

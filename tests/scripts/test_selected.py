@@ -38,6 +38,7 @@ def joined(folder, selections=("a", "b"), **changed):
     same = {"backbone": "vit", "ratio": "33pct", "schedule": "single"}
     cells = [same | {"method": name, "seed": seed} for seed, name in enumerate(("a", "b"))]
     told = {"dataset": "mine", "cells": cells, "prompts": ["snow"], "first": 0, "drawn": 2, "size": 8, "seed": 1}
+    told |= {"digest": "ab", "embedded": True}
     command = ["--pool", *(str(folder / name) for name in ("index.parquet", "images.npy", "pool.json"))]
     command += ["--captions", str(folder / "captions.parquet"), "--similarities", str(folder / "snow.npy")]
     command += ["--selections", *(str(folder / f"{name}.parquet") for name in selections)]

@@ -81,6 +81,9 @@ class Dataset(Part):
     curve: Curve = Field(default_factory=Curve)
     corruption_shards: int = Field(1, ge=1, description="jobs that make one corrupted test set, each of a part")
     planted: Planted | None = Field(None, description="corrupt a share of the pool; the test set stays clear")
+    mislabelled: float = Field(
+        0.0, ge=0, lt=1, description="share of the pool's labels that are another class's; the test set keeps its own"
+    )
     b2a_levels: list[Annotated[float, Field(gt=0, le=100)]] = Field(
         default_factory=list, description="top-1 accuracies in percent whose batches to reach figure 5 shows"
     )

@@ -88,6 +88,9 @@ LOG = (
     Deviation(("eval_transform", "input_size"), "images are resized to 224", "as the text says"),
     Deviation(("split_rule",), "no split of Caltech-101 is named", "80/20 in every class; usual is 30 a class"),
     Deviation(
+        ("mislabelled",), "labels are taken to be right", "as the text says; the other value asks what wrong ones do"
+    ),
+    Deviation(
         ("objective.form", "objective.in_finetune", "objective.one_vs_all"),
         "a binary loss of one class against all others",
         "log-sum-exp of the other logits is the softmax's own marginal; their sum, as released, is no probability",

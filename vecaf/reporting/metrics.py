@@ -21,7 +21,7 @@ VALUES = ("top1", "mean_per_class", *ONE_VS_ALL)
 # What the selections of a cell are like; see ``selection_facts``.
 SELECTION = (
     *("loss_ratio", "loss_z", "overlap_top_loss", "overlap_initial", "overlap_previous"),
-    *("class_coverage", "objective_gain", "select_seconds"),
+    *("class_coverage", "objective_gain", "select_seconds", "mislabelled_share"),
 )
 
 Fraction = Annotated[float, Field(ge=0, le=1)]

@@ -18,6 +18,7 @@ _HEADER = (
     *("Reading", "Accuracy", "n", "minus default", "minus ActiveFT", "Loss ratio", "Loss z", "In top K by loss"),
     *("Kept of start", "As default", "Between seeds", "Objective gain", "Class coverage"),
 )
+_MISLABELLED = "Mislabelled"  # a column where the labels of a pool are wrong in part
 _NUMERIC = 1
 _CEA_HEADER = ("Text behind CEA", "Accuracy", "n", "minus no CEA")
 _ENSEMBLE_HEADER = ("Ensemble", "Accuracy", "sd over seeds", "Between seeds", "Objective gain", "Seconds a selection")
@@ -88,9 +89,12 @@ def _group(place: tuple, found: Sequence[Contrast]) -> Group:
     bases = dict.fromkeys(tuple(contrast.spec["base"]) for contrast in inside)
     ordered = [contrast for base in bases for contrast in inside if tuple(contrast.spec["base"]) == base]
     ordered.sort(key=lambda contrast: list(bases).index(tuple(contrast.spec["base"])))
-    lines = tuple(_line(contrast) for contrast in ordered)
+    wrong = any(contrast.selection["mislabelled_share"] is not None for contrast in ordered)
+    more = [(_fixed(contrast.selection["mislabelled_share"], 3),) if wrong else () for contrast in ordered]
+    lines = tuple((*_line(contrast), *last) for contrast, last in zip(ordered, more, strict=True))
+    header = (*_HEADER, _MISLABELLED) if wrong else _HEADER
     return Group(
-        _heading(place, inside), _HEADER, lines, _NUMERIC, tuple(cell_path(contrast.spec) for contrast in ordered)
+        _heading(place, inside), header, lines, _NUMERIC, tuple(cell_path(contrast.spec) for contrast in ordered)
     )
 
 
@@ -167,6 +171,11 @@ def _notes(found: Sequence[Contrast], layout: Mapping[str, Any]) -> Iterator[str
         "minus ActiveFT: the same seeds of ActiveFT in as many loops, with the same choice wherever it is not one of "
         "selection or augmentation (recipe, accumulation, image size, objective)."
     )
+    if any(contrast.selection["mislabelled_share"] is not None for contrast in found):
+        yield (
+            "Mislabelled: share of the selections after the first loop whose labels are wrong; the pool's own share is "
+            "the dataset's mislabelled."
+        )
     yield (
         "Of the selections after the first loop, means over loops and seeds. Loss ratio: mean loss of the selection "
         "over the pool's; loss z: their difference in standard deviations of a random set's mean; in top K by loss: "
