@@ -125,7 +125,8 @@ def finetune_inputs(cell, loop):
         "selection": [f"{selection_folder(cell, l)}selection.parquet" for l in range(first, loop + 1)],
     }
     if loop == 1:
-        inputs["weights"] = [in_cell(f"{PRETRAINED}weights.safetensors", cell), f"{head_files(cell)}head.safetensors"]
+        head = head_files(replace(cell, seed=study.training_seed(cell)))
+        inputs["weights"] = [in_cell(f"{PRETRAINED}weights.safetensors", cell), f"{head}head.safetensors"]
     else:
         before = in_cell(LOOP, cell, loop=loop - 1)
         inputs["weights"] = f"{before}weights.safetensors"

@@ -126,6 +126,11 @@ class Grid:
     def prompt(self, method: str) -> str:
         return self.method(method).prompt or NO_PROMPT
 
+    def training_seed(self, cell: Cell) -> int:
+        """Return the seed under which a cell is finetuned: its own, unless its method fixes one."""
+        fixed = self.method(cell.method).training_seed
+        return cell.seed if fixed is None else fixed
+
     def styler(self, method: str) -> str | None:
         """Return the styler whose images a method is finetuned on, None for those that see the pool's own."""
         spec = self.method(method)

@@ -151,7 +151,7 @@ class Study(Grid):
 
     def finetune_params(self, cell: Cell, loop: int) -> dict[str, Any]:
         curve = self.dataset(cell.dataset).curve.model_dump()
-        origin = self.origin(cell.dataset)
+        origin, seed = self.origin(cell.dataset), self.training_seed(cell)
         start, stop = self.batches(cell.dataset, cell.method, cell.schedule)[loop - 1]
         params = self.reading_params(cell.dataset, cell.backbone)
         params.pop("dtype")
@@ -164,10 +164,8 @@ class Study(Grid):
             "total": self.budget(cell.dataset, cell.method),
             "curve": curve,
             "seeds": {
-                "batches": seeds.stream("batches", seed=cell.seed, dataset=origin, loop=loop),
-                "augmentation": seeds.stream(
-                    "augmentation", seed=cell.seed, dataset=self.origin(cell.dataset), loop=loop
-                ),
+                "batches": seeds.stream("batches", seed=seed, dataset=origin, loop=loop),
+                "augmentation": seeds.stream("augmentation", seed=seed, dataset=origin, loop=loop),
                 "probe": seeds.stream("probe", dataset=origin),
                 "curve": seeds.stream("curve", dataset=origin),
             },
@@ -176,9 +174,7 @@ class Study(Grid):
             params["cea"] = self.augment_params(cell)
         if (options := self.loss_head(cell.method, cell.dataset)) is not None:
             params["loss_head"] = options
-            stream = seeds.stream(
-                "loss_head", seed=cell.seed, dataset=self.origin(cell.dataset), backbone=cell.backbone
-            )
+            stream = seeds.stream("loss_head", seed=seed, dataset=origin, backbone=cell.backbone)
             params["seeds"]["loss_head"] = stream if options["carry"] else seeds.derive(stream, loop)
         return params
 
@@ -430,6 +426,7 @@ class Study(Grid):
             encoders = {self.encoder(dataset, method) for dataset in datasets}
             encoder = encoders.pop() if len(encoders) == 1 else None
             said[method] = {
+                "training_seed": spec.training_seed,
                 "of": base,
                 "of_title": self.title(base),
                 "target_class": None if isinstance(spec.objective, str) else spec.objective.one_vs_all,

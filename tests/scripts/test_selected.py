@@ -56,6 +56,8 @@ def test_every_selected_image_has_its_caption_class_and_likeness(files):
     assert table["to_snow"].to_numpy() == pytest.approx(table["id"].to_numpy() / N)
     assert table.attrs == {
         "dataset": "mine",
+        "digest": "ab",
+        "embedded": True,
         "pool_size": N,
         "planted_size": 3,
         "pool_similarity": {"snow": pytest.approx(sum(range(N)) / N / N)},

@@ -212,3 +212,14 @@ def _rules(project):
 
 def _block(project, rule):
     return re.search(rf"^rule {rule}:\n(.*?)(?=^\S|\Z)", _rules(project), re.MULTILINE | re.DOTALL)[1]
+
+
+def test_a_training_seed_of_its_own_starts_another_head_and_shares_the_selection(fresh):
+    overlay = {"methods": {"vecaf_t1": {"extends": "vecaf", "title": "VeCAF, trained under 1", "training_seed": 1}}}
+    cells = [f"results/demo/cells/digits/vit_digits/{name}/5pct/single/seed0" for name in ("vecaf", "vecaf_t1")]
+    text = fresh.snakemake("-n", "-p", *(f"{cell}/metrics.json" for cell in cells), overlay=overlay).text
+    for cell, seed in zip(cells, (0, 1), strict=True):
+        start = "--weights results/demo/pretrained/digits/vit_digits/weights.safetensors"
+        head = "results/demo/pretrained/digits/vit_digits/random/multiclass/seed{}/head.safetensors"
+        assert re.search(rf"{start} {head.format(seed)} .*{cell}/weights.safetensors", text)
+    assert len(re.findall(r"python -m scripts\.select ", text)) == 1

@@ -90,6 +90,10 @@ def contradictions(config: Config) -> Iterator[str]:
             yield from _check_block(f"exhibits.{name}.blocks.{number}", block, config)
         if exhibit is not None and name == "figure5_b2a":
             yield from _check_levels(name, exhibit, config)
+        if exhibit is not None and name == "variance":
+            shown = {method for block in exhibit.blocks for method in block.methods}
+            if not any(config.methods[method].training_seed is not None for method in shown & config.methods.keys()):
+                yield f"exhibits.{name}: none of its methods has a training_seed, so that no seeds are crossed"
         if exhibit is not None and (exhibit.weights_of is not None or name == "figure6"):
             yield from _check_weights(f"exhibits.{name}", exhibit, config)
 

@@ -154,6 +154,12 @@ class _Method(Part):
     head: Literal["random", "class_mean"] | None = Field(
         None, description="what finetuning starts the head from; none: the head whose losses its first selection reads"
     )
+    training_seed: int | None = Field(
+        None,
+        ge=0,
+        description="of the head that is finetuned, of batches and image augmentation; the cell's seed is then that of "
+        "selection alone (exhibit `variance`). none: the cell's",
+    )
     accumulate: bool = Field(False, description="train on the union of all loops' selections instead of the latest")
     training: dict[str, Any] = Field(default_factory=dict, description="overrides of the study's `training` section")
     budget: int = Field(1, ge=1, description="finetuning budget, in multiples of the dataset's batches")
