@@ -91,7 +91,7 @@ def test_bounds_that_outlive_many_turns(precision):
 
 def test_the_bounds_are_what_keeps_it_exact(monkeypatch):
     """Without the distance that centroids moved, the same drift is missed: the tests above can fail."""
-    monkeypatch.setattr(assignment.Assignment, "_move", lambda self, distance: None)
+    monkeypatch.setattr(assignment.Assignment, "_move", lambda self, angle: None)
     with pytest.raises(AssertionError):
         test_an_unlisted_centroid_that_creeps_up_is_noticed(None)
 

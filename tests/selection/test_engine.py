@@ -172,8 +172,8 @@ class Memory(TorchDispatchMode):
 
 @pytest.mark.parametrize(("name", "params"), [("activeft", {}), ("ods", {}), ("ods", {"objective": "released"})])
 def test_no_array_of_pool_times_selection_exists(name, params, monkeypatch):
-    """N×K floats would be 38 MB, K×K 10 MB; N×d, lists of candidates, and what K×d and a chunk need stay far below."""
-    size, k, width = 6000, 1600, 8
+    """N×K floats would be 77 MB, K×K 41 MB; N×d, lists of candidates, and what K×d and a chunk need stay far below."""
+    size, k, width = 6000, 3200, 8
     monkeypatch.setattr(objectives, "CHUNK_NUMBERS", 1 << 17)
     monkeypatch.setattr(objectives, "CHUNK_ROWS", 16)
     inputs = make_inputs(size=size, width=width)

@@ -1,18 +1,22 @@
 """Which centroid is nearest to each sample: exactly, but for a fraction of the N×K products that the question has.
 
 Two ideas. *Screening*: similarities in half precision, whose error has a bound, leave a short list of candidates; only
-those are computed in full precision. *Laziness*: when a unit centroid moves by δ, no similarity to it changes by more
-than δ; while the best of a sample's list is ahead of all others by more than the centroids have moved, the others need
-no look (after Hamerly, SDM 2010, and Ding et al., "Yinyang K-means", ICML 2015, on the sphere).
+those are computed in full precision. *Laziness*: when a centroid turns by an angle δ, its angle to no sample changes by
+more than δ; what lies further from a sample than its nearest centroid by more than centroids have turned needs no look
+(after Hamerly, SDM 2010, and Ding et al., "Yinyang K-means", ICML 2015; angles, for which the triangle inequality is
+tighter on the sphere than for similarities).
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 
 from vecaf.selection.objectives import rows_of, similarities, similarity
 
-CANDIDATES = 32  # on the list of a sample: longer ones last longer, but cost more in each iteration
+CANDIDATES = 64  # on the list of a sample: longer ones last longer, but take memory and time to make
+GROUP = 16  # columns whose maximum stands for them while the largest are looked for
 SLACK = 1e-5  # what float32 sums of some thousand products are off, and more
 
 
@@ -50,9 +54,9 @@ class Assignment:
     ``multiplied`` counts the pairs of sample and centroid whose similarities products of matrices have made so far
     (N×K a call, by brute force), ``ranked`` those that were made one by one for lists.
 
-    Every sample keeps its nearest centroid, a list of candidates, and two upper bounds: on the similarity of all other
-    centroids and on that of all that are not listed. Bounds are kept less ``reach``, the sum of how far the fastest
-    centroid moved in each step, so that one number keeps them all up to date.
+    Every sample keeps its nearest centroid, a list of candidates, and lower bounds on angles, in radians: to each
+    candidate, to all that are not listed, and to all but the nearest. Bounds are kept plus ``reach``, the sum of how
+    far the fastest centroid turned in each step, so that one number keeps them all up to date.
     """
 
     def __init__(self, z: torch.Tensor, candidates: int = CANDIDATES, chunk: int | None = None):
@@ -65,10 +69,11 @@ class Assignment:
         if self.last is None:
             self._begin(len(c))
         else:
-            self._move(1.00001 * (c - self.last).norm(dim=1).max().item())
+            self._move(_turned(self.last, c))
         self.last = c
-        unsure = similarity(self.z, c, self.nearest) <= self.others + (self.reach + SLACK)
-        self._settle(unsure.nonzero()[:, 0], c)
+        own = similarity(self.z, c, self.nearest)
+        unsure = (_angle(own - SLACK) >= self.others - self.reach).nonzero()[:, 0]
+        self._settle(unsure, c, own[unsure])
         return self.nearest.clone()
 
     def _begin(self, k: int) -> None:
@@ -79,27 +84,28 @@ class Assignment:
         self.reach = 0.0
         self.nearest = torch.zeros(size, dtype=torch.int64, device=device)
         self.lists = torch.arange(length, dtype=torch.int32, device=device).repeat(size, 1)
-        self.others = torch.full((size,), torch.inf, device=device)
-        self.outside = torch.full((size,), torch.inf if length < k else -torch.inf, device=device)
+        self.bounds = torch.zeros(size, length, dtype=torch.float32, device=device)
+        self.others = torch.zeros(size, dtype=torch.float32, device=device)
+        self.outside = torch.full((size,), 0.0 if length < k else torch.inf, device=device)
 
-    def _move(self, distance: float) -> None:
-        self.reach += distance
+    def _move(self, angle: float) -> None:
+        self.reach += angle
         if self.reach > 8:  # before the bounds lose digits that they need
-            self.others += self.reach
-            self.outside += self.reach
+            for bound in (self.bounds, self.others, self.outside):
+                bound -= self.reach
             self.reach = 0.0
 
-    def _settle(self, rows: torch.Tensor, c: torch.Tensor) -> None:
-        """Find the nearest centroid of these rows in their lists, else in new lists, else among all."""
-        left = self._rank(rows, c)
+    def _settle(self, rows: torch.Tensor, c: torch.Tensor, own: torch.Tensor) -> None:
+        """Find the nearest centroid of these rows in their lists, else in new lists, else among all; own: (R,)."""
+        left = self._rank(rows, c, own)
         low, widest = c.to(self.precision), max(c.shape)
         for part in rows_of(len(left), widest, self.chunk, self.z.device):
             self._list(left[part], low)
-        left = self._rank(left, c)
+        left = self._rank(left, c, torch.full((len(left),), -torch.inf, dtype=c.dtype, device=c.device))
         for part in rows_of(len(left), widest, self.chunk, self.z.device):
             self.nearest[left[part]] = brute_force(self.z[left[part]], c, self.chunk)
         self.multiplied += len(left) * len(c)
-        self.others[left] = torch.inf
+        self.others[left] = -torch.inf
 
     def _list(self, rows: torch.Tensor, low: torch.Tensor) -> None:
         """Make the lists of these rows anew, with the bound on what is not listed; low: centroids to screen with."""
@@ -108,23 +114,63 @@ class Assignment:
         samples[: len(rows)] = self.z[rows]
         found = (samples @ low.T)[: len(rows)]
         self.multiplied += len(samples) * len(low)
-        values, columns = found.topk(self.lists.shape[1], dim=1, sorted=False)
+        values, columns = largest(found, self.lists.shape[1])
         self.lists[rows] = columns.int().sort(dim=1).values
-        self.outside[rows] = values.amin(dim=1).float() + (self.error - self.reach)
+        self.bounds[rows] = -torch.inf
+        self.outside[rows] = _angle(values.amin(dim=1).float() + self.error) + self.reach
 
-    def _rank(self, rows: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+    def _rank(self, rows: torch.Tensor, c: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
         """Do what ``_unsettled`` does, by chunks."""
         parts = rows_of(len(rows), self.lists.shape[1], self.chunk, self.z.device)
-        return torch.cat([rows[:0], *(self._unsettled(rows[part], c) for part in parts)])
+        return torch.cat([rows[:0], *(self._unsettled(rows[part], c, own[part]) for part in parts)])
 
-    def _unsettled(self, rows: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
-        """Take the best of the lists of these rows; returns the rows for which one that is not listed may be better."""
-        columns, outside = self.lists[rows], self.outside[rows]
-        values = similarities(self.z, c, rows, columns)
-        self.ranked += values.numel()
+    def _unsettled(self, rows: torch.Tensor, c: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+        """Take the best of the lists of these rows; returns the rows for which one that is not listed may be better.
+
+        own: (R,) the similarity of what was nearest: candidates whose bound is below it are not looked at.
+        """
+        columns, bounds, outside = self.lists[rows], self.bounds[rows], self.outside[rows]
+        asked = bounds - self.reach <= _angle(own - SLACK)[:, None]
+        values = torch.full(bounds.shape, -torch.inf, dtype=self.z.dtype, device=self.z.device)
+        values[asked] = similarities(self.z, c, rows, columns, asked)
+        self.ranked += int(asked.sum())
+        bounds = torch.where(asked, _angle(values + SLACK).float() + self.reach, bounds)
         place = values.argmax(dim=1, keepdim=True)  # the first of equals, and lists are in the order of centroids
         best = values.gather(1, place)[:, 0]
+        self.bounds[rows] = bounds
         self.nearest[rows] = columns.gather(1, place)[:, 0].long()
-        second = values.scatter_(1, place, -torch.inf).amax(dim=1)
-        self.others[rows] = torch.maximum((second - self.reach).float(), outside)
-        return rows[best <= outside + (self.reach + SLACK)]
+        second = bounds.scatter(1, place, torch.inf).amin(dim=1)
+        self.others[rows] = torch.minimum(second, outside)
+        return rows[_angle(best - SLACK) >= outside - self.reach]
+
+
+def _angle(similarity: torch.Tensor) -> torch.Tensor:
+    """Return the angle that a similarity of unit vectors is the cosine of, in radians."""
+    return similarity.clamp(-1.0, 1.0).acos()
+
+
+def _turned(before: torch.Tensor, after: torch.Tensor) -> float:
+    """Return a bound on the angle by which any centroid turned, in radians: all of π where one has no direction."""
+    if min(float(c.norm(dim=1).min()) for c in (before, after)) < 0.5:
+        return math.pi
+    chord = float((after - before).norm(dim=1).max())
+    return 1.00001 * 2 * math.asin(min(1.0, chord / 2)) + 1e-7
+
+
+def largest(values: torch.Tensor, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the ``length`` largest values of each row and their columns, in any order, as ``Tensor.topk`` does.
+
+    A row's largest values lie in the groups with the largest maxima, and maxima are cheap: topk itself looks at a
+    sixteenth of the columns, and at those of as many groups as values are wanted.
+    """
+    rows, columns = values.shape
+    each = columns // GROUP
+    if each < 4 * length:
+        return values.topk(length, dim=1, sorted=False)
+    groups = values[:, : GROUP * each].view(rows, GROUP, each)  # a group is every each-th column
+    best = groups.amax(dim=1).topk(length, dim=1, sorted=False).indices
+    step = each * torch.arange(GROUP, device=values.device)
+    rest = torch.arange(GROUP * each, columns, device=values.device).expand(rows, -1)
+    looked_at = torch.cat([(best[:, :, None] + step).flatten(1), rest], dim=1)
+    top = values.gather(1, looked_at).topk(length, dim=1, sorted=False)
+    return top.values, looked_at.gather(1, top.indices)

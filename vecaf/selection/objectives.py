@@ -33,34 +33,41 @@ def rows_of(size: int, width: int, chunk: int | None = None, device: torch.devic
         yield slice(start, min(start + step, size))
 
 
-def similarities(z: torch.Tensor, c: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+def similarities(
+    z: torch.Tensor, c: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor, asked: torch.Tensor | None = None
+) -> torch.Tensor:
     """Return ⟨z_r, c_k⟩ for the columns k that are listed for each row r, (R, M) in the dtype of z.
 
-    z: (N, d), c: (K, d), rows: (R,) int64 increasing, columns: (R, M) int32 or int64. A value depends on its two
-    vectors alone, on no chunk and no neighbour, so equal vectors tie.
+    z: (N, d), c: (K, d), rows: (R,) int64 increasing, columns: (R, M) int32 or int64. asked: (R, M) bool, the pairs
+    that are wanted; the result is then that of ``[asked]``. A value depends on its two vectors alone, on no chunk and
+    no neighbour, so equal vectors tie.
     """
     if z.device.type != "cpu":
-        return gathered_similarities(z, c, rows, columns)
+        return gathered_similarities(z, c, rows, columns, asked)
     count, length = columns.shape
     # A product sampled at few places copies none of the vectors that it multiplies: some thirty times faster.
     starts = torch.zeros(len(z) + 1, dtype=columns.dtype)
-    starts[rows + 1] = length
-    nothing = torch.zeros(columns.numel(), dtype=z.dtype)
+    starts[rows + 1] = length if asked is None else asked.sum(dim=1, dtype=columns.dtype)
+    chosen = columns.flatten() if asked is None else columns[asked]
+    nothing = torch.zeros(chosen.numel(), dtype=z.dtype)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
         places = torch.sparse_csr_tensor(
-            starts.cumsum_(dim=0), columns.flatten(), nothing, size=(len(z), len(c)), check_invariants=False
+            starts.cumsum_(dim=0), chosen, nothing, size=(len(z), len(c)), check_invariants=False
         )
-        return torch.sparse.sampled_addmm(places, z, c.T, beta=0.0).values().view(count, length)
+        values = torch.sparse.sampled_addmm(places, z, c.T, beta=0.0).values()
+    return values.view(count, length) if asked is None else values
 
 
-def gathered_similarities(z: torch.Tensor, c: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+def gathered_similarities(
+    z: torch.Tensor, c: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor, asked: torch.Tensor | None = None
+) -> torch.Tensor:
     """Return the same from copies of the vectors, in chunks: where memory is fast, as on a GPU."""
     count, length = columns.shape
     out = torch.empty(count, length, dtype=z.dtype, device=z.device)
     for part in rows_of(count, length * z.shape[1], device=z.device):
         out[part] = (z[rows[part], None] * c[columns[part].long()]).sum(dim=2)
-    return out
+    return out if asked is None else out[asked]
 
 
 def similarity(z: torch.Tensor, c: torch.Tensor, nearest: torch.Tensor) -> torch.Tensor:
