@@ -160,8 +160,8 @@ def _turned(before: torch.Tensor, after: torch.Tensor) -> float:
 def largest(values: torch.Tensor, length: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the ``length`` largest values of each row and their columns, in any order, as ``Tensor.topk`` does.
 
-    A row's largest values lie in the groups with the largest maxima, and maxima are cheap: topk itself looks at an eighth
-    part of the columns, and at those of as many groups as values are wanted.
+    A row's largest values lie in the groups with the largest maxima, and maxima are cheap: topk itself looks at one
+    column in eight, and at the groups of as many columns as are wanted.
     """
     rows, columns = values.shape
     each = columns // GROUP
