@@ -59,7 +59,7 @@ def run(embeddings: np.ndarray, k: int, iterations: int | None) -> None:
     losses = np.random.default_rng(2).lognormal(size=size).astype(np.float32)
     inputs = selection.Inputs(np.arange(size), np.zeros(size, np.int64), embeddings, losses, loop=2, device="cpu")
     selector = selection.build("ods", {"ensemble": 1})
-    clock, done = Clock(), 0
+    clock, done, whole = Clock(), 0, Clock()
 
     def say(what: str, *numbers: str) -> None:
         wall, processor = clock()
@@ -85,8 +85,10 @@ def run(embeddings: np.ndarray, k: int, iterations: int | None) -> None:
         tolerance=None if iterations else ods.TOLERANCE,
         window=ods.WINDOW,
     )
-    dense = size * k * (found.iterations + 1)
-    say(f"{found.iterations} iterations", f"{found.multiplied / dense:.3f} of all pairs multiplied")
+    wall, processor = whole()
+    pairs = f"{found.multiplied / (size * k * (found.iterations + 1)):.3f} of all pairs multiplied"
+    print(f"{found.iterations} iterations\t{wall:.1f} s\t{processor:.1f} processor s\t{pairs}", flush=True)
+    clock()
     chosen = engine.nearest_unique(pool.z, found.centroids)
     say("unique nearest samples", f"{len(np.unique(chosen)):,} of {k:,} ids")
     if not iterations:
