@@ -339,9 +339,9 @@ def report(engine: dict, released: dict, member: dict, ensemble: dict, args) -> 
     line("processor s, the same", released["processor"], engine["processor"], 1)
     line("s, unique nearest samples", released["choice"], engine["choice"], 1)
     line("peak MB beyond the features", released["growth"], engine["growth"], 0)
-    share = f"{100 * engine['multiplied']:.1f} % of all pairs of sample and centroid"
+    multiplied, ranked = f"{100 * engine['multiplied']:.1f} %", f"{engine['ranked']:.1f}"
     print(
-        f"\nan iteration multiplies {share} and looks at {engine['ranked']:.1f} listed candidates of a sample one by one"
+        f"\nan iteration multiplies {multiplied} of all pairs, and looks at {ranked} candidates of a sample one by one"
     )
     same = len(set(released["chosen"]) & set(engine["chosen"]))
     from_what = "two whole runs" if args.whole else "the same centroids at the end"

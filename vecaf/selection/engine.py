@@ -6,6 +6,7 @@ whole.
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -32,6 +33,8 @@ def on_sphere(embeddings: np.ndarray, device: torch.device | str = "cpu", *, cen
     for rows in rows_of(size, width, device=z.device):
         z[rows] = torch.tensor(np.asarray(embeddings[rows], dtype=np.float32)).to(device)
         total += z[rows].sum(dim=0, dtype=torch.float64)
+        if isinstance(embeddings.base, mmap.mmap):  # pages that were read stay memory of this process until it lets go
+            embeddings.base.madvise(mmap.MADV_DONTNEED)
     if center:
         z -= (total / size).float()
     for rows in rows_of(size, width, device=z.device):
