@@ -57,7 +57,7 @@ def test_every_cell_of_the_paper_has_one_evaluation(fresh, paper_):
 
 def test_the_demo_plans_every_method_schedule_and_seed_once(fresh, demo):
     planned, cells = rules(fresh.plan(overlay={"shows": demo.exhibits()})), demo.cells()
-    assert planned["evaluate"] == planned["finetune_last"] == len(cells) == 46
+    assert planned["evaluate"] == planned["finetune_last"] == len(cells) == 40
     assert planned["finetune"] == sum(demo.loops(cell.method, cell.schedule) - 1 for cell in cells)
     for step in ("pool", "caption", "thumbnails"):
         assert planned[step] == 1
