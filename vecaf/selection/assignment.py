@@ -15,7 +15,7 @@ import torch
 
 from vecaf.selection.objectives import rows_of, similarities, similarity
 
-CANDIDATES = 64  # on the list of a sample: longer ones last longer, but take memory and time to make
+CANDIDATES = 32  # on the list of a sample: longer ones last longer, but take memory and time to make
 GROUP = 8  # columns whose maximum stands for them while the largest are looked for
 SLACK = 1e-5  # what float32 sums of some thousand products are off, and more
 
