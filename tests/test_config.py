@@ -306,3 +306,20 @@ def test_what_a_dataset_sets_of_a_selector_must_fit_what_a_method_sets(paper_raw
     text = problems(paper_raw, datasets={"cifar10": {"selectors": {"ods": {"ensemble": 1, "debias": "none"}}}})
     assert "datasets.cifar10.selectors.ods under methods.vecaf_literal" in text
     assert "debias literal needs an ensemble of at least 2" in text
+
+
+STUDIES = [
+    ("config/digits.yaml", "config/readings_digits.yaml"),
+    ("config/digits.yaml", "config/prompts_digits.yaml"),
+    ("config/digits.yaml", "config/small_images.yaml", "config/tuning.yaml"),
+    ("config/small_images.yaml", "config/ood_small.yaml"),
+    ("config/small_images.yaml", "config/study_vit_tiny.yaml"),
+]
+
+
+@pytest.mark.parametrize("files", STUDIES, ids=lambda files: files[-1])
+def test_every_study_that_is_shipped_is_valid_and_shows_what_it_names(laid_over, files):
+    raw = laid_over(*files)
+    study = Study(config.load(raw))
+    assert set(study.exhibits()) == set(raw["shows"])
+    assert study.involved()

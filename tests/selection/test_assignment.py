@@ -134,6 +134,36 @@ def test_similarities_at_chosen_places():
     torch.testing.assert_close(objectives.gathered_similarities(z, c, rows, columns), wanted, rtol=0, atol=1e-15)
 
 
+def test_similarities_of_the_pairs_that_are_asked_for():
+    z, c = sphere(30, 7, 0, torch.float64), sphere(11, 7, 1, torch.float64)
+    rows, columns = torch.tensor([2, 3, 17]), torch.tensor([[0, 4, 9], [3, 5, 10], [1, 2, 3]], dtype=torch.int32)
+    asked = torch.tensor([[True, False, True], [False, False, False], [True, True, True]])
+    wanted = (z @ c.T)[rows[:, None], columns.long()][asked]
+    for found in (objectives.similarities, objectives.gathered_similarities):
+        torch.testing.assert_close(found(z, c, rows, columns, asked), wanted, rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("columns", [40, 512, 515, 1031])
+def test_the_largest_of_many_columns_are_those_of_topk(columns):
+    values = sphere(20, columns, 0)
+    values[:, columns // 3] = values[:, 0]  # equal values
+    found, places = assignment.largest(values, 16)
+    torch.testing.assert_close(found.sort(dim=1).values, values.topk(16, dim=1).values.flip(1), rtol=0, atol=0)
+    assert torch.equal(values.gather(1, places), found)
+    assert all(len(set(row.tolist())) == 16 for row in places)
+
+
+def test_a_centroid_that_gets_a_direction_may_come_from_anywhere(precision):
+    z, c = sphere(40, 16, 0), sphere(300, 16, 1)
+    c[7] = 0  # as an embedding of zero has it
+    nearest = assignment.Assignment(z, candidates=4)
+    check(nearest(c), z, c)
+    c = c.clone()
+    c[7] = z[3]
+    check(nearest(c), z, c)
+    assert nearest(c)[3] == 7
+
+
 def test_pull_adds_up_the_samples_of_each_centroid():
     z, weights = sphere(200, 5, 0), torch.rand(200, generator=torch.Generator().manual_seed(0))
     nearest = (

@@ -33,7 +33,8 @@ def on_sphere(embeddings: np.ndarray, device: torch.device | str = "cpu", *, cen
     for rows in rows_of(size, width, device=z.device):
         z[rows] = torch.tensor(np.asarray(embeddings[rows], dtype=np.float32)).to(device)
         total += z[rows].sum(dim=0, dtype=torch.float64)
-        if isinstance(embeddings.base, mmap.mmap):  # pages that were read stay memory of this process until it lets go
+        # Pages of a file that were read stay memory of this process until it lets go.
+        if isinstance(embeddings.base, mmap.mmap) and not embeddings.flags.writeable:
             embeddings.base.madvise(mmap.MADV_DONTNEED)
     if center:
         z -= (total / size).float()
