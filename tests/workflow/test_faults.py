@@ -14,7 +14,7 @@ from planning import FAKE, Project, rules
 
 CELLS = "results/demo/cells/digits/vit_digits"
 CELL = f"{CELLS}/random/5pct/single/seed0"
-OTHER = f"{CELLS}/random/5pct/single/seed1"
+OTHER = f"{CELLS}/activeft/5pct/single/seed0"
 WAITING = """
 import time
 from pathlib import Path

@@ -28,7 +28,7 @@ def test_a_cell_of_its_own_runs_alone(finished):
 def test_a_new_seed_runs_only_that_seed(finished):
     jobs = finished.plan(overlay={"datasets": {"digits": {"seeds": [0, 1, 2]}}})
     assert {job["seed"] for job in jobs if "seed" in job} == {"2"}
-    assert rules(jobs)["evaluate"] == 9
+    assert rules(jobs)["evaluate"] == 4  # three methods in three loops, and the whole pool; the others name their seed
     assert rules(jobs)["metrics"] == rules(jobs)["table"] == 2  # both tables show methods with all of the seeds
     assert not {"pool", "caption", "embed_text", "pretrained", "embed_pool"} & set(rules(jobs))
 
@@ -68,11 +68,11 @@ def test_a_line_of_ods_plans_selection_of_ods_cells_and_what_follows(finished):
     assert rules(jobs) == {
         "select_first": 2,  # one a seed, shared by single and three loops
         "finetune": 4,
-        "finetune_last": 4,
+        "finetune_last": 3,
         "score": 4,
         "augment": 4,
         "select": 4,
-        "evaluate": 4,
+        "evaluate": 3,
         "metrics": 1,
         "table": 1,
         "claims": 1,
@@ -99,9 +99,9 @@ def test_a_raised_version_reruns_the_expensive_step(finished, demo):
 
 def test_equal_first_selections_are_made_once(fresh):
     jobs = of(fresh.plan(), rule="select_first")
-    # Single and three loops share, and trained selectors share the random set: four selectors and the full set with
-    # two seeds, three geometric controls with one, and two selections of three times the ratio.
-    assert rules(jobs) == {"select_first": 15}
+    # Single and three loops share, and trained selectors share the random set: three selectors and the full set with
+    # two seeds, top-K and three geometric controls with one, and two selections of three times the ratio.
+    assert rules(jobs) == {"select_first": 14}
     variant = {"methods": {"vecaf_later": {"extends": "vecaf", "title": "V", "cea": {"in_finetune": False}}}}
     more = dict(
         variant,
@@ -114,7 +114,7 @@ def test_equal_first_selections_are_made_once(fresh):
         },
     )
     jobs = of(fresh.plan("cells", overlay=more), rule="select_first")
-    assert rules(jobs) == {"select_first": 15}
+    assert rules(jobs) == {"select_first": 14}
 
 
 def test_deleted_metrics_while_the_table_stands(finished):
