@@ -14,7 +14,7 @@ from vecaf.training import evaluate
 
 
 def main(argv: list[str]) -> str:
-    parser = command.parser(__doc__, "backbone, input_size, eval_transform, objective, cell, resolved, readings")
+    parser = command.parser(__doc__, "backbone, input_size, eval_transform, precision, objective, cell, resolved, readings")
     command.pool_arguments(parser)
     command.device_argument(parser)
     parser.add_argument("--weights", type=Path, required=True, help="final weights")
@@ -48,6 +48,7 @@ def main(argv: list[str]) -> str:
             device=device,
             batch_size=args.batch_size,
             objective=head.resolve_objective(params["objective"], classes),
+            precision=params["precision"],
         )
     records = read_records(args, params)
     measured = found.metrics | {"per_class": dict(zip(classes, found.metrics["per_class"], strict=True))}

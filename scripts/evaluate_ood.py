@@ -14,7 +14,7 @@ from vecaf.training import evaluate
 
 
 def main(argv: list[str]) -> str:
-    parser = command.parser(__doc__, "backbone, input_size, eval_transform, cell, resolved, readings")
+    parser = command.parser(__doc__, "backbone, input_size, eval_transform, precision, cell, resolved, readings")
     command.device_argument(parser)
     parser.add_argument("--meta", type=Path, required=True, help="facts about the labelled pool, pool.json")
     parser.add_argument("--weights", type=Path, required=True, help="final weights")
@@ -38,7 +38,12 @@ def main(argv: list[str]) -> str:
             images, facts = image_sets.read(files, meta["classes"])
             check(files[0], facts, meta)
             result = evaluate.evaluate(
-                model, images, transform(params, facts["crop"]), device=device, batch_size=args.batch_size
+                model,
+                images,
+                transform(params, facts["crop"]),
+                device=device,
+                batch_size=args.batch_size,
+                precision=params["precision"],
             )
             corruption, severity = facts["corruption"], facts["severity"]
             found.setdefault(corruption, {})[severity] = result.metrics

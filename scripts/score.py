@@ -14,7 +14,7 @@ from vecaf.training import score
 
 
 def main(argv: list[str]) -> str:
-    parser = command.parser(__doc__, "backbone, input_size, eval_transform, dtype, objective, loss_head")
+    parser = command.parser(__doc__, "backbone, input_size, eval_transform, precision, dtype, objective, loss_head")
     command.pool_arguments(parser)
     command.device_argument(parser)
     command.checkpoint_arguments(parser)
@@ -57,6 +57,7 @@ def main(argv: list[str]) -> str:
                 objective=resolve_objective(params["objective"], classes) if args.losses else None,
                 embeddings=embeddings,
                 predicted_losses=predicted,
+                precision=params["precision"],
                 checkpoint=checkpoint,
             )
         if args.losses:

@@ -271,6 +271,21 @@ def test_a_variant_of_a_dataset_shares_every_seed_of_its_origin(variants, datase
     assert seeds.stream("loss_head", seed=1, dataset="digits", backbone="vit_digits") in trained
 
 
+def test_what_is_trained_in_one_precision_is_read_in_it(demo_raw):
+    more = {
+        "datasets": {"digits": {"training": {"precision": "bfloat16"}}},
+        "methods": {"exact": {"extends": "vecaf", "title": "E", "training": {"precision": "float32"}}},
+    }
+    study = Study(config.load(merge(demo_raw, more)))
+    assert study.reading_params("digits", "vit_digits")["precision"] == "bfloat16"
+    for method, precision in (("vecaf", "bfloat16"), ("exact", "float32")):
+        cell = Cell("digits", "vit_digits", method, "5pct", "3loops", 0)
+        told = [study.score_params(cell), study.evaluate_params(cell), study.evaluate_ood_params(cell)]
+        assert {params["precision"] for params in told} == {precision}
+        assert study.finetune_params(cell, 1)["training"]["precision"] == precision
+        assert "precision" not in study.finetune_params(cell, 1)
+
+
 def test_a_dataset_of_its_own_shares_no_seed(variants):
     cells = [Cell(dataset, "vit_digits", "vecaf", "5pct", "3loops", 1) for dataset in ("digits", "other")]
     first, second = (drawn(variants.resolved(cell)) for cell in cells)

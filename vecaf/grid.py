@@ -225,10 +225,11 @@ class Grid:
         return readings is not None and readings.in_finetune
 
     @cache  # noqa: B019
-    def training(self, dataset: str, method: str) -> dict[str, Any]:
+    def training(self, dataset: str, method: str | None = None) -> dict[str, Any]:
         """Return the training section of one cell: the study's, then the dataset's, then the method's changes."""
+        changes = self.method(method).training if method else {}
         section = self.config.training.model_dump(exclude_unset=True)
-        section = merge(merge(section, self.dataset(dataset).training), self.method(method).training)
+        section = merge(merge(section, self.dataset(dataset).training), changes)
         return Training.model_validate(section, strict=True).model_dump(exclude_none=True)
 
 

@@ -84,19 +84,24 @@ class Study(Grid):
             params["seed"] = seeds.stream("pretrain", dataset=self.origin(dataset), backbone=backbone)
         return params
 
-    def reading_params(self, dataset: str, backbone: str) -> dict[str, Any]:
-        """Return how images of a dataset are read by a backbone when nothing is trained."""
+    def reading_params(self, dataset: str, backbone: str, method: str | None = None) -> dict[str, Any]:
+        """Return how images of a dataset are read by a backbone when nothing is trained.
+
+        A method's cells are read in the precision they are trained in, pretrained weights in that of the dataset.
+        """
         spec, model = self.dataset(dataset), self.backbone(backbone).model_dump(exclude_none=True)
         keys = ("timm", "args", "width", "mean", "std", "interpolation")
         return {
             "backbone": {key: model[key] for key in keys if key in model},
             "input_size": spec.input_size,
             "eval_transform": spec.eval_transform,
+            "precision": self.training(dataset, method)["precision"],
             "dtype": spec.embedding_dtype,
         }
 
     def score_params(self, cell: Cell) -> dict[str, Any]:
-        params = self.reading_params(cell.dataset, cell.backbone) | {"objective": self.objective_params(cell.method)}
+        params = self.reading_params(cell.dataset, cell.backbone, cell.method)
+        params["objective"] = self.objective_params(cell.method)
         if (options := self.loss_head(cell.method, cell.dataset)) is not None:
             params["loss_head"] = options["hidden"]
         return params
@@ -155,6 +160,7 @@ class Study(Grid):
         start, stop = self.batches(cell.dataset, cell.method, cell.schedule)[loop - 1]
         params = self.reading_params(cell.dataset, cell.backbone)
         params.pop("dtype")
+        params.pop("precision")  # that of training, below
         params |= {
             "training": self.training(cell.dataset, cell.method),
             "objective": self.trained_objective(cell.method),
@@ -201,7 +207,7 @@ class Study(Grid):
         return {"corruption": corruption, "severity": severity, "seed": seed, "quality": JPEG_QUALITY}
 
     def evaluate_ood_params(self, cell: Cell) -> dict[str, Any]:
-        params = self.reading_params(cell.dataset, cell.backbone)
+        params = self.reading_params(cell.dataset, cell.backbone, cell.method)
         params.pop("dtype")
         readings = self.readings(cell.method, cell.schedule, cell.dataset)
         return params | {"cell": asdict(cell), "resolved": self.resolved(cell), "readings": readings}

@@ -25,6 +25,7 @@ PARAMS = {
     "backbone": SPEC,
     "input_size": SIZE,
     "eval_transform": "resize256_crop224",
+    "precision": "auto",
     "cell": {
         "dataset": "small",
         "backbone": "vit",

@@ -26,7 +26,7 @@ class Training(Part):
     recipe: Literal["paper", "released"] = Field("paper", description="the paper's text, or the released code's recipe")
     overrides: recipes.Overrides = Field(default_factory=recipes.Overrides, description="single values of the recipe")
     optimizer_state: Literal["carry", "reset"] = Field("carry", description="the optimiser's state from loop to loop")
-    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 on a GPU")
+    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="of training and of reading: auto is bfloat16 on a GPU")
 
 
 class Curve(Part):
