@@ -14,7 +14,8 @@ from vecaf.training import evaluate
 
 
 def main(argv: list[str]) -> str:
-    parser = command.parser(__doc__, "backbone, input_size, eval_transform, precision, objective, cell, resolved, readings")
+    told = "backbone, input_size, eval_transform, precision, objective, cell, resolved, readings"
+    parser = command.parser(__doc__, told)
     command.pool_arguments(parser)
     command.device_argument(parser)
     parser.add_argument("--weights", type=Path, required=True, help="final weights")

@@ -21,12 +21,15 @@ Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 
 
 class Training(Part):
-    """How weights are finetuned; dataset and method entries override single keys of it."""
+    """How weights are finetuned; dataset and method entries override single keys of it.
+
+    Pools and test sets are scored in the precision of training.
+    """
 
     recipe: Literal["paper", "released"] = Field("paper", description="the paper's text, or the released code's recipe")
     overrides: recipes.Overrides = Field(default_factory=recipes.Overrides, description="single values of the recipe")
     optimizer_state: Literal["carry", "reset"] = Field("carry", description="the optimiser's state from loop to loop")
-    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="of training and of reading: auto is bfloat16 on a GPU")
+    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 on a GPU")
 
 
 class Curve(Part):
