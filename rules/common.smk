@@ -148,6 +148,18 @@ def has_loop(wildcards):
     return cell, loop
 
 
+# --- what runs first ----------------------------------------------------------------------------------------------
+# Cells that have begun go before others: a study that is stopped has finished cells instead of many half-done ones,
+# and few weights wait on the disk.
+
+LAST = 100  # what ends a cell, after any loop
+
+
+def begun(wildcards):
+    """Return the priority of a job of a cell: its loop; 0 where several cells share it."""
+    return int(wildcards.get("loop", 0))
+
+
 # --- what makes a job run again -----------------------------------------------------------------------------------
 # Parameters travel as one JSON text: what a script is told is what snakemake compares. Cheap steps add a digest of
 # their code; expensive steps the version that people raise (see vecaf/code_digest.py).

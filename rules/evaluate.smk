@@ -18,6 +18,7 @@ rule evaluate:
         predictions=f"{CELL}predictions.parquet",
     log:
         log_of(CELL, "evaluate"),
+    priority: LAST
     conda:
         ENVIRONMENT
     threads: study.config.threads.heavy

@@ -16,6 +16,7 @@ rule finetune:
         record=between_loops(f"{LOOP}finetune.json"),
     log:
         log_of(LOOP, "finetune"),
+    priority: begun
     conda:
         ENVIRONMENT
     threads: study.config.threads.heavy
@@ -51,6 +52,7 @@ use rule finetune as finetune_last with:
         record=f"{CELL}finetune.json",
     log:
         log_of(CELL, "finetune"),
+    priority: LAST
     params:
         settings=lambda w: settings(study.finetune_params(*last_loop(w))),
         version=step_version("finetune"),

@@ -21,6 +21,7 @@ rule score:
         log_of(LOOP, "score"),
     wildcard_constraints:
         method=choices(m for m in study.config.methods if m not in PREDICTING),
+    priority: begun
     conda:
         ENVIRONMENT
     threads: study.config.threads.heavy
@@ -68,6 +69,7 @@ rule augment:
         record=f"{LOOP}augment.json",
     log:
         log_of(LOOP, "augment"),
+    priority: begun
     conda:
         ENVIRONMENT
     threads: study.config.threads.light
@@ -105,6 +107,7 @@ rule select:
         record=f"{LOOP}selection.json",
     log:
         log_of(LOOP, "select"),
+    priority: begun
     conda:
         ENVIRONMENT
     threads: study.config.threads.light

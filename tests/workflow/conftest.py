@@ -19,7 +19,7 @@ def _finished(tmp_path_factory):
     (fakes / "scripts").mkdir()
     for script in (project.folder / "scripts").glob("*.py"):
         (fakes / "scripts" / script.name).write_text("" if script.stem == "__init__" else FAKE)
-    project.snakemake(fakes=fakes)
+    project.log = project.snakemake(fakes=fakes).text
     return project
 
 

@@ -61,13 +61,18 @@ class Project:
     def plan(self, *arguments: str, **options) -> list[dict[str, str]]:
         """Return the jobs that would run: rule and wildcards of each, targets that do nothing left out."""
         text = self.snakemake("-n", *arguments, "--quiet", "progress", **options).text
-        jobs = []
-        for block in re.split(r"\n(?=(?:local)?rule )", text):
-            if found := re.match(r"(?:local)?rule (\w+):", block):
-                wildcards = re.search(r"wildcards: (.*)", block)
-                pairs = (pair.split("=") for pair in wildcards[1].split(", ")) if wildcards else ()
-                jobs.append({"rule": found[1], **dict(pairs)})
-        return [job for job in jobs if job["rule"] not in IDLE]
+        return [job for job in told(text) if job["rule"] not in IDLE]
+
+
+def told(text: str) -> list[dict[str, str]]:
+    """Return rule and wildcards of every job that a log names, in the log's order."""
+    jobs = []
+    for block in re.split(r"\n(?=(?:local)?rule )", text):
+        if found := re.match(r"(?:local)?rule (\w+):", block):
+            wildcards = re.search(r"wildcards: (.*)", block)
+            pairs = (pair.split("=") for pair in wildcards[1].split(", ")) if wildcards else ()
+            jobs.append({"rule": found[1], **dict(pairs)})
+    return jobs
 
 
 def rules(jobs) -> Counter:

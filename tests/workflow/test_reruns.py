@@ -1,7 +1,7 @@
 """Reruns do what people expect: every test asks for the planned jobs of a finished study after one change."""
 
 import pytest
-from planning import rules
+from planning import rules, told
 
 CELL = "results/demo/cells/digits/vit_digits/{}/5pct/{}/seed{}/"
 
@@ -143,3 +143,16 @@ def test_without_snakemakes_memory_nothing_is_trained_again(finished):
     for path in finished.folder.glob("scripts/*.py"):
         os.utime(path)
     assert finished.plan() == []
+
+
+def test_a_cell_that_has_begun_goes_before_others(_finished):
+    """A study that is stopped has finished cells, not many half-done ones: on two cores two are under way, seldom more."""
+    under_way, most = set(), 0
+    for job in told(_finished.log):
+        cell = tuple(job.get(key) for key in ("method", "ratio", "schedule", "seed"))
+        if job["rule"] in ("finetune", "finetune_last"):
+            under_way.add(cell)
+            most = max(most, len(under_way))
+        if job["rule"] == "evaluate":
+            under_way.remove(cell)
+    assert not under_way and 2 <= most <= 4, most
