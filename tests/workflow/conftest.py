@@ -19,12 +19,14 @@ def _finished(tmp_path_factory):
     (fakes / "scripts").mkdir()
     for script in (project.folder / "scripts").glob("*.py"):
         (fakes / "scripts" / script.name).write_text("" if script.stem == "__init__" else FAKE)
-    project.log = project.snakemake(fakes=fakes).text
-    return project
+    return project, project.snakemake(fakes=fakes).text
 
 
 @pytest.fixture
 def finished(_finished, tmp_path):
     """A demo whose every job has run, in a copy of its own; the scripts are fakes, rules and library are real."""
-    shutil.copytree(_finished.folder, tmp_path / "project", symlinks=True)
-    return Project(tmp_path / "project")
+    done, log = _finished
+    shutil.copytree(done.folder, tmp_path / "project", symlinks=True)
+    project = Project(tmp_path / "project")
+    project.log = log  # of the run that finished it
+    return project

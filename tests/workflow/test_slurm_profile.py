@@ -117,7 +117,7 @@ def flags(words):
 def submitted(_finished, tmp_path_factory):
     """What sbatch is asked for when a finished demo has lost one cell and its loops' selections."""
     folder = tmp_path_factory.mktemp("submitted")
-    shutil.copytree(_finished.folder, folder / "project", symlinks=True)
+    shutil.copytree(_finished[0].folder, folder / "project", symlinks=True)
     shutil.rmtree(folder / "project" / CELL)
     fakes = next(folder.parent.glob("fakes*"))
     done = subprocess.run(
