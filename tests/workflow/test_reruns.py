@@ -146,7 +146,7 @@ def test_without_snakemakes_memory_nothing_is_trained_again(finished):
 
 
 def test_a_cell_that_has_begun_goes_before_others(finished):
-    """A study that is stopped has finished cells, not many half-done ones: on two cores two or little more have begun."""
+    """A study that is stopped has finished cells, not many half-done ones: two on two cores, or little more."""
     under_way, most = set(), 0
     for job in told(finished.log):
         cell = tuple(job.get(key) for key in ("method", "ratio", "schedule", "seed"))
