@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import normalize
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from vecaf.selection import assignment, engine, objectives
+from vecaf.selection import assignment, drift, engine, objectives
 
 
 def sphere(rows, width, seed, dtype=torch.float32):
@@ -86,12 +88,51 @@ def test_bounds_that_outlive_many_turns(precision):
     for turn in range(60):
         c = normalize(c.roll(1, dims=1) + 0.01 * sphere(200, 8, turn), dim=1)
         check(nearest(c), z, c)
-    assert nearest.reach < 8 + 2
+    assert nearest._turned().max() < 8 + 2
+    assert nearest.drift.reach < 8 + 2
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_centroids_that_hurry_and_rest_in_turn(precision, seed):
+    """Who is fast is chosen again and again, turns are forgotten, and whoever rests may have come close before."""
+    z, c = sphere(80, 6, seed), sphere(150, 6, seed + 1)
+    nearest, chosen = assignment.Assignment(z, candidates=4), 0
+    generator = torch.Generator().manual_seed(seed)
+    for step in range(5 * drift.KEPT):
+        if step % 24 == 0:
+            speed = torch.where(torch.rand(150, 1, generator=generator) < 0.1, 0.1, 0.001)
+            speed *= 0 if 150 < step < 200 else 1
+            ahead = sphere(150, 6, seed + step)
+        check(nearest(c), z, c)
+        chosen += int(nearest.drift.fast.any())
+        c = normalize(c + speed * ahead, dim=1)
+    assert chosen > drift.KEPT
+
+
+def test_one_that_hurried_close_rests_and_creeps_on(precision):
+    """The bound on those that were fast goes with them when they are slow again, and when turns are forgotten."""
+    z, c = sphere(40, 16, 0), sphere(300, 16, 1)
+    nearest = assignment.Assignment(z, candidates=4)
+    runner = int((c @ z[0]).argmin())
+    away, best = c[runner], float((c @ z[0]).max())
+    close = normalize(z[0] + math.tan(math.acos(best) + 0.01) * normalize(away - (away @ z[0]) * z[0], dim=0), dim=0)
+    was_fast = False
+    for step in range(3 * drift.KEPT):
+        c = c.clone()
+        if step < drift.KEPT:  # to and fro, and close to the sample at last
+            share = 0.2 * (step % 2) if step < drift.KEPT - 2 else 1.0
+            c[runner] = normalize((1 - share) * away + share * close, dim=0)
+            was_fast |= bool(nearest.last is not None and nearest.drift.fast[runner])
+        elif step > drift.KEPT + 2 * drift.PERIOD:
+            c[runner] = normalize(0.99 * c[runner] + 0.01 * z[0], dim=0)
+        check(nearest(c), z, c)
+    assert was_fast
+    assert nearest(c)[0] == runner
 
 
 def test_the_bounds_are_what_keeps_it_exact(monkeypatch):
     """Without the distance that centroids moved, the same drift is missed: the tests above can fail."""
-    monkeypatch.setattr(assignment.Assignment, "_move", lambda self, angle: None)
+    monkeypatch.setattr(assignment.Assignment, "_move", lambda self, angles, low: None)
     with pytest.raises(AssertionError):
         test_an_unlisted_centroid_that_creeps_up_is_noticed(None)
 

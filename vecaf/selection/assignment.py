@@ -13,6 +13,7 @@ import math
 
 import torch
 
+from vecaf.selection.drift import KEPT, PERIOD, Bounds, Drift
 from vecaf.selection.objectives import rows_of, similarities, similarity
 
 CANDIDATES = 32  # on the list of a sample: longer ones last longer, but take memory and time to make
@@ -55,8 +56,7 @@ class Assignment:
     (N×K a call, by brute force), ``ranked`` those that were made one by one for lists.
 
     Every sample keeps its nearest centroid, a list of candidates, and lower bounds on angles, in radians: to each
-    candidate, to all that are not listed, and to all but the nearest. Bounds are kept plus ``reach``, the sum of how
-    far the fastest centroid turned in each step, so that one number keeps them all up to date.
+    candidate, to all that are not listed, and to all but the nearest.
     """
 
     def __init__(self, z: torch.Tensor, candidates: int = CANDIDATES, chunk: int | None = None):
@@ -66,82 +66,144 @@ class Assignment:
         self.multiplied = self.ranked = 0
 
     def __call__(self, c: torch.Tensor) -> torch.Tensor:
+        low = c.to(self.precision)
         if self.last is None:
             self._begin(len(c))
         else:
-            self._move(_turned(self.last, c))
+            self._move(_turned(self.last, c), low)
         self.last = c
         own = similarity(self.z, c, self.nearest)
-        unsure = (_angle(own - SLACK) >= self.others - self.reach).nonzero()[:, 0]
-        self._settle(unsure, c, own[unsure])
+        unsure = (_angle(own - SLACK) >= self.others.now()).nonzero()[:, 0]
+        self._settle(unsure, c, low, own[unsure])
         return self.nearest.clone()
 
     def _begin(self, k: int) -> None:
         """Start from bounds that exclude nothing, or, with few centroids, from lists of all."""
         size, device = len(self.z), self.z.device
-        # A list as long as a good part of the centroids would cost what looking at all of them does.
-        length = min(k, max(8, min(self.candidates, k // 16)))
-        self.reach = 0.0
+        # Of many centroids more are nearly as near; but a list of a good part of them costs what looking at all does.
+        length = min(k, max(8, min(max(self.candidates, min(k // 200, 4 * CANDIDATES)), k // 16)))
+        self.drift = Drift(k, device)
         self.nearest = torch.zeros(size, dtype=torch.int64, device=device)
         self.lists = torch.arange(length, dtype=torch.int32, device=device).repeat(size, 1)
-        self.bounds = torch.zeros(size, length, dtype=torch.float32, device=device)
-        self.others = torch.zeros(size, dtype=torch.float32, device=device)
-        self.outside = torch.full((size,), 0.0 if length < k else torch.inf, device=device)
+        self.bounds = torch.zeros(size, length, device=device)  # plus how far each candidate had turned by then
+        self.base = self.drift.turned.clone()
+        self.others = Bounds(self.drift, size, 0.0)
+        self.unlisted = Bounds(self.drift, size, 0.0 if length < k else torch.inf)
 
-    def _move(self, angle: float) -> None:
-        self.reach += angle
-        if self.reach > 8:  # before the bounds lose digits that they need
-            for bound in (self.bounds, self.others, self.outside):
-                bound -= self.reach
-            self.reach = 0.0
+    def _move(self, angles: torch.Tensor, low: torch.Tensor) -> None:
+        """Note by which angles the centroids turned, (K,); low: where they are now, to screen with."""
+        self.drift.add(angles)
+        if self.drift.step % PERIOD == 0:
+            self._choose_fast(low)
+        if self.drift.step - self.drift.first == KEPT:
+            self.others.forget()
+            self.unlisted.forget()
+            self.drift.forget()
+        # Before bounds lose digits that they need.
+        if float(self.drift.reach) > 8:
+            for bounds in (self.others, self.unlisted):
+                bounds.fast -= self.drift.reach.float()
+            self.drift.reach.zero_()
+        if float((turned := self._turned()).max()) > 8:
+            for rows in rows_of(len(self.z), self.lists.shape[1], self.chunk, self.z.device):
+                self.bounds[rows] -= turned[self.lists[rows]]
+            self.base = self.drift.turned.clone()
 
-    def _settle(self, rows: torch.Tensor, c: torch.Tensor, own: torch.Tensor) -> None:
+    def _choose_fast(self, low: torch.Tensor) -> None:
+        before, fast = self.drift.fast, self.drift.fastest()
+        if torch.equal(before, fast):
+            return
+        others, everyone = self.others.now(), torch.arange(len(self.z), device=self.z.device)
+        self.drift.choose(fast)
+        self.others.set_slow(everyone, others)
+        self.others.set_fast(everyone, others)
+        # Bounds on what is not listed held for slow and fast when they were made, so those that get slow need nothing.
+        if not fast.any():
+            self.unlisted.set_fast(everyone, torch.inf)
+        for rows, bounds in self._nearest_unlisted(everyone, low, (fast & ~before).nonzero()[:, 0]):
+            self.unlisted.set_fast(rows, torch.minimum(self.unlisted.fast_now(rows), bounds))
+
+    def _turned(self) -> torch.Tensor:
+        return (self.drift.turned - self.base).float()
+
+    def _settle(self, rows: torch.Tensor, c: torch.Tensor, low: torch.Tensor, own: torch.Tensor) -> None:
         """Find the nearest centroid of these rows in their lists, else in new lists, else among all; own: (R,)."""
-        left = self._rank(rows, c, own)
-        low, widest = c.to(self.precision), max(c.shape)
+        widest = max(c.shape)
+        left = self._rank(rows, c, low, own)
         for part in rows_of(len(left), widest, self.chunk, self.z.device):
             self._list(left[part], low)
-        left = self._rank(left, c, torch.full((len(left),), -torch.inf, dtype=c.dtype, device=c.device))
+        left = self._rank(left, c, low, torch.full((len(left),), -torch.inf, dtype=c.dtype, device=c.device))
         for part in rows_of(len(left), widest, self.chunk, self.z.device):
             self.nearest[left[part]] = brute_force(self.z[left[part]], c, self.chunk)
         self.multiplied += len(left) * len(c)
-        self.others[left] = -torch.inf
+        self.others.set_slow(left, -torch.inf)
 
     def _list(self, rows: torch.Tensor, low: torch.Tensor) -> None:
-        """Make the lists of these rows anew, with the bound on what is not listed; low: centroids to screen with."""
-        # Of a power of two of rows, since a kernel is compiled for each number of them.
-        samples = low.new_zeros(1 << (len(rows) - 1).bit_length(), low.shape[1])
-        samples[: len(rows)] = self.z[rows]
-        found = (samples @ low.T)[: len(rows)]
-        self.multiplied += len(samples) * len(low)
+        """Make the lists of these rows anew, with the bounds on what is not listed; low: centroids to screen with."""
+        found = self._screened(rows, low)
         values, columns = largest(found, self.lists.shape[1])
         self.lists[rows] = columns.int().sort(dim=1).values
         self.bounds[rows] = -torch.inf
-        self.outside[rows] = _angle(values.amin(dim=1).float() + self.error) + self.reach
+        self.unlisted.set_slow(rows, _angle(values.amin(dim=1).float() + self.error))
+        fast = found.scatter_(1, columns, -torch.inf)[:, self.drift.fast]
+        if fast.shape[1]:
+            self.unlisted.set_fast(rows, self._beyond(fast))
 
-    def _rank(self, rows: torch.Tensor, c: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+    def _nearest_unlisted(self, rows: torch.Tensor, low: torch.Tensor, chosen: torch.Tensor):
+        """Yield rows and bounds on their angles to those of the chosen centroids that are not on their lists."""
+        place = torch.full((len(low),), len(chosen), device=low.device)
+        place[chosen] = torch.arange(len(chosen), device=low.device)
+        few = torch.cat([low[chosen], low.new_zeros(1, low.shape[1])])  # the last stands for all that are not chosen
+        for part in rows_of(len(rows) if len(chosen) else 0, max(few.shape), self.chunk, self.z.device):
+            listed = place[self.lists[rows[part]]]
+            yield rows[part], self._beyond(self._screened(rows[part], few).scatter_(1, listed, -torch.inf))
+
+    def _beyond(self, screened: torch.Tensor) -> torch.Tensor:
+        """Return a bound on the angles to centroids of these screened similarities, (R,)."""
+        return _angle(screened.amax(dim=1).float() + self.error)
+
+    def _screened(self, rows: torch.Tensor, low: torch.Tensor) -> torch.Tensor:
+        """Return the similarities of these rows to centroids in the precision for screening."""
+        # Of a power of two of rows, since a kernel is compiled for each number of them.
+        samples = low.new_zeros(1 << (len(rows) - 1).bit_length(), low.shape[1])
+        samples[: len(rows)] = self.z[rows]
+        self.multiplied += len(samples) * len(low)
+        return (samples @ low.T)[: len(rows)]
+
+    def _rank(self, rows: torch.Tensor, c: torch.Tensor, low: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
         """Do what ``_unsettled`` does, by chunks."""
         parts = rows_of(len(rows), self.lists.shape[1], self.chunk, self.z.device)
-        return torch.cat([rows[:0], *(self._unsettled(rows[part], c, own[part]) for part in parts)])
+        return torch.cat([rows[:0], *(self._unsettled(rows[part], c, low, own[part]) for part in parts)])
 
-    def _unsettled(self, rows: torch.Tensor, c: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+    def _unsettled(self, rows: torch.Tensor, c: torch.Tensor, low: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
         """Take the best of the lists of these rows; returns the rows for which one that is not listed may be better.
 
         own: (R,) the similarity of what was nearest: candidates whose bound is below it are not looked at.
         """
-        columns, bounds, outside = self.lists[rows], self.bounds[rows], self.outside[rows]
-        asked = bounds - self.reach <= _angle(own - SLACK)[:, None]
+        columns, bounds = self.lists[rows], self.bounds[rows]
+        turned = self._turned()[columns]
+        bounds -= turned
+        asked = bounds <= _angle(own - SLACK)[:, None]
         values = torch.full(bounds.shape, -torch.inf, dtype=self.z.dtype, device=self.z.device)
         values[asked] = similarities(self.z, c, rows, columns, asked)
         self.ranked += int(asked.sum())
-        bounds = torch.where(asked, _angle(values + SLACK).float() + self.reach, bounds)
+        bounds = torch.where(asked, _angle(values + SLACK).float(), bounds)
         place = values.argmax(dim=1, keepdim=True)  # the first of equals, and lists are in the order of centroids
-        best = values.gather(1, place)[:, 0]
-        self.bounds[rows] = bounds
+        best = _angle(values.gather(1, place)[:, 0] - SLACK)
+        self.bounds[rows] = bounds + turned
         self.nearest[rows] = columns.gather(1, place)[:, 0].long()
-        second = bounds.scatter(1, place, torch.inf).amin(dim=1)
-        self.others[rows] = torch.minimum(second, outside)
-        return rows[_angle(best - SLACK) >= outside - self.reach]
+
+        near = best >= self.unlisted.slow_now(rows)
+        for part, angles in self._nearest_unlisted(
+            rows[~near & (best >= self.unlisted.fast_now(rows))], low, self.drift.fast.nonzero()[:, 0]
+        ):
+            self.unlisted.set_fast(part, angles)
+        bounds.scatter_(1, place, torch.inf)
+        fast = self.drift.fast[columns]
+        slow_second, fast_second = (bounds.masked_fill(mask, torch.inf).amin(dim=1) for mask in (fast, ~fast))
+        self.others.set_slow(rows, torch.minimum(slow_second, self.unlisted.slow_now(rows)))
+        self.others.set_fast(rows, torch.minimum(fast_second, self.unlisted.fast_now(rows)))
+        return rows[near | (best >= self.unlisted.fast_now(rows))]
 
 
 def _angle(similarity: torch.Tensor) -> torch.Tensor:
@@ -149,12 +211,11 @@ def _angle(similarity: torch.Tensor) -> torch.Tensor:
     return similarity.clamp(-1.0, 1.0).acos()
 
 
-def _turned(before: torch.Tensor, after: torch.Tensor) -> float:
-    """Return a bound on the angle by which any centroid turned, in radians: all of π where one has no direction."""
-    if min(float(c.norm(dim=1).min()) for c in (before, after)) < 0.5:
-        return math.pi
-    chord = float((after - before).norm(dim=1).max())
-    return 1.00001 * 2 * math.asin(min(1.0, chord / 2)) + 1e-7
+def _turned(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
+    """Return bounds on the angles by which centroids turned, (K,), in radians: all of π where one has no direction."""
+    chord = (after - before).norm(dim=1)
+    angle = 1.00001 * 2 * (chord / 2).clamp_max(1.0).asin() + 1e-7
+    return angle.where(torch.minimum(before.norm(dim=1), after.norm(dim=1)) >= 0.5, math.pi)
 
 
 def largest(values: torch.Tensor, length: int) -> tuple[torch.Tensor, torch.Tensor]:
