@@ -14,7 +14,7 @@ natural images: a mean pair cosine of a third, standard deviation 0.1, the neare
     python -m benchmarks.selection                                       # N = 50,000, K = 2,500, d = 768, two threads
     python -m benchmarks.selection --n 5000 --k 250 --whole              # both to the end
     python -m benchmarks.selection --features embeddings.npy --k 250     # your own, (N, d)
-    python -m benchmarks.selection --scaling                             # docs/scaling.md: slopes and ImageNet's parts
+    python -m benchmarks.selection --scaling                             # docs/scaling.md: slopes
 """
 
 from __future__ import annotations
@@ -225,7 +225,6 @@ DECADES = {
     "K": ((25_000, 250, 256), (25_000, 2_500, 256)),
     "d": ((10_000, 1_000, 77), (10_000, 1_000, 768)),
 }
-IMAGENET, IMAGENET_RATIOS, IMAGENET_WIDTH, SOME_ROWS = 1_281_167, (12_811, 51_246), 768, 4_096
 
 
 def on_the_sphere(size: int, width: int):
@@ -234,36 +233,8 @@ def on_the_sphere(size: int, width: int):
     return torch.nn.functional.normalize(torch.from_numpy(np.concatenate(list(clustered(size, width)))), dim=1)
 
 
-def processor_seconds(work, *given) -> float:
-    """Return the processor seconds of the second of two calls."""
-    work(*given)
-    start = time.process_time()
-    work(*given)
-    return time.process_time() - start
-
-
-def imagenet_parts(z, k: int) -> list[float]:
-    """Return the processor seconds of the parts that are the same for every sample, for a pool of ImageNet's size."""
-    import torch
-
-    from vecaf.selection import assignment, engine, objectives
-
-    c, everyone, weights = on_the_sphere(k, z.shape[1]), torch.arange(len(z)), torch.ones(len(z))
-    lazy = assignment.Assignment(z)
-    nearest = lazy(c)
-    own = processor_seconds(objectives.similarity, z, c, nearest)
-    own += processor_seconds(objectives.pull, z, nearest, weights, k)
-    parts = [
-        processor_seconds(lazy._list, everyone, c.to(lazy.precision)),
-        processor_seconds(lazy._unsettled, everyone, c),
-        own,
-    ]
-    parts.append(processor_seconds(engine._candidates, z, c, 32))
-    return [IMAGENET / len(z) * part for part in parts]
-
-
 def scaling(args) -> None:
-    """Print how an iteration grows with N, K and d, and what its parts cost at the size of ImageNet."""
+    """Print how an iteration grows with N, K and d."""
     import torch
 
     from vecaf.selection import engine, objectives
@@ -287,20 +258,6 @@ def scaling(args) -> None:
         shape = ["N = {:,}, K = {:,}, d = {:,}".format(*size) for size in sizes]
         slope = np.log10(seconds[1] / seconds[0])
         print(f"| {axis} | {shape[0]} | {shape[1]} | {seconds[0]:.4f} | {seconds[1]:.4f} | {slope:.2f} |", flush=True)
-    print(
-        f"\nProcessor seconds at N = {IMAGENET:,}, d = {IMAGENET_WIDTH}: parts that are the same for every sample are"
-    )
-    print(f"measured on {SOME_ROWS:,} of them and multiplied; those between centroids are measured at K = 12,811 and")
-    print("multiplied by the square of K\n")
-    print("| K | new lists of all | ranking all lists | similarity, pull | candidates at the end | between centroids |")
-    print("|---:|---:|---:|---:|---:|---:|")
-    z, few = on_the_sphere(SOME_ROWS, IMAGENET_WIDTH), on_the_sphere(IMAGENET_RATIOS[0], IMAGENET_WIDTH)
-    start = time.process_time()
-    objectives.repulsion(few, TEMPERATURE, include_self=True, both_sides=False)
-    between = (time.process_time() - start) / len(few) ** 2
-    for k in IMAGENET_RATIOS:
-        row = [f"{part:,.1f}" for part in (*imagenet_parts(z, k), between * k**2)]
-        print(f"| {k:,} | {' | '.join(row)} |", flush=True)
 
 
 def prepare(args, folder: Path) -> tuple[int, int]:
