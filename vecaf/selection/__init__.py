@@ -16,7 +16,7 @@ __all__ = ["Inputs", "Logits", "Selector", "build", "choose", "get", "implemente
 # Modules of the package that are not selectors; these may import torch at their top.
 SHARED = {
     *("adversarial", "assignment", "base", "cards", "debiasing"),
-    *("diagnostics", "engine", "objectives", "uncertainty"),
+    *("diagnostics", "drift", "engine", "objectives", "uncertainty"),
 }
 
 for _module in pkgutil.iter_modules(__path__):
