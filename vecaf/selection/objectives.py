@@ -63,11 +63,12 @@ def gathered_similarities(
     z: torch.Tensor, c: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor, asked: torch.Tensor | None = None
 ) -> torch.Tensor:
     """Return the same from copies of the vectors, in chunks: where memory is fast, as on a GPU."""
-    count, length = columns.shape
-    out = torch.empty(count, length, dtype=z.dtype, device=z.device)
-    for part in rows_of(count, length * z.shape[1], device=z.device):
-        out[part] = (z[rows[part], None] * c[columns[part].long()]).sum(dim=2)
-    return out if asked is None else out[asked]
+    wanted = torch.ones_like(columns, dtype=torch.bool) if asked is None else asked
+    left, right = rows.repeat_interleave(wanted.sum(dim=1)), columns[wanted].long()
+    out = torch.empty(len(left), dtype=z.dtype, device=z.device)
+    for part in rows_of(len(left), z.shape[1], device=z.device):
+        out[part] = (z[left[part]] * c[right[part]]).sum(dim=1)
+    return out.view(columns.shape) if asked is None else out
 
 
 def similarity(z: torch.Tensor, c: torch.Tensor, nearest: torch.Tensor) -> torch.Tensor:
