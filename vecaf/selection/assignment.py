@@ -153,10 +153,13 @@ class Assignment:
         """Yield rows and bounds on their angles to those of the chosen centroids that are not on their lists."""
         place = torch.full((len(low),), len(chosen), device=low.device)
         place[chosen] = torch.arange(len(chosen), device=low.device)
-        few = torch.cat([low[chosen], low.new_zeros(1, low.shape[1])])  # the last stands for all that are not chosen
+        # Columns beyond the chosen stand for all others; a power of two, for the same reason as rows in ``_screened``.
+        few = low.new_zeros(1 << len(chosen).bit_length(), low.shape[1])
+        few[: len(chosen)] = low[chosen]
         for part in rows_of(len(rows) if len(chosen) else 0, max(few.shape), self.chunk, self.z.device):
-            listed = place[self.lists[rows[part]]]
-            yield rows[part], self._beyond(self._screened(rows[part], few).scatter_(1, listed, -torch.inf))
+            found = self._screened(rows[part], few)
+            found[:, len(chosen) :] = -torch.inf
+            yield rows[part], self._beyond(found.scatter_(1, place[self.lists[rows[part]]], -torch.inf))
 
     def _beyond(self, screened: torch.Tensor) -> torch.Tensor:
         """Return a bound on the angles to centroids of these screened similarities, (R,)."""
