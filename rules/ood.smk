@@ -40,6 +40,7 @@ rule evaluate_ood:
         predictions=f"{CELL}ood/{{domain}}.parquet",
     log:
         log_of(f"{CELL}ood/{{domain}}", "evaluate_ood"),
+    priority: LAST
     conda:
         ENVIRONMENT
     threads: study.config.threads.heavy

@@ -40,6 +40,7 @@ rule stylize:
         log_of(LOOP, "stylize"),
     wildcard_constraints:
         method=choices(method for method in study.config.methods if study.styler(method)),
+    priority: begun
     conda:
         ENVIRONMENT
     threads: study.config.threads.heavy
