@@ -48,7 +48,7 @@ rule embed_pool:
         mem_mb=16000,
         runtime=240,
     params:
-        settings=lambda w: settings(study.reading_params(w.dataset, w.backbone)),
+        settings=lambda w: settings(study.pretrained_params(w.dataset, w.backbone)),
         version=step_version("score"),
         resume=resume_of(PRETRAINED, "embed_pool"),
     shell:

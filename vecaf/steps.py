@@ -89,10 +89,16 @@ class Steps(Grid):
             "input_size": spec.input_size,
             "eval_transform": spec.eval_transform,
             "precision": self.training(dataset, method)["precision"],
-            "dtype": spec.embedding_dtype,
         }
 
+    def pretrained_params(self, dataset: str, backbone: str) -> dict[str, Any]:
+        return self.reading_params(dataset, backbone) | {"dtype": self.dataset(dataset).embedding_dtype}
+
     def score_params(self, cell: Cell) -> dict[str, Any]:
+        return self._judging_params(cell) | {"dtype": self.dataset(cell.dataset).embedding_dtype}
+
+    def _judging_params(self, cell: Cell) -> dict[str, Any]:
+        """Return how a cell's model reads images and what its loss is."""
         params = self.reading_params(cell.dataset, cell.backbone, cell.method)
         params["objective"] = self.objective_params(cell.method)
         if (options := self.loss_head(cell.method, cell.dataset)) is not None:
@@ -151,9 +157,8 @@ class Steps(Grid):
         curve = self.dataset(cell.dataset).curve.model_dump()
         origin, seed = self.origin(cell.dataset), self.training_seed(cell)
         start, stop = self.batches(cell.dataset, cell.method, cell.schedule)[loop - 1]
-        params = self.reading_params(cell.dataset, cell.backbone)
-        params.pop("dtype")
-        params.pop("precision")  # that of training, below
+        params = self.reading_params(cell.dataset, cell.backbone, cell.method)
+        params.pop("precision")  # it is one of training, below
         params |= {
             "training": self.training(cell.dataset, cell.method),
             "objective": self.trained_objective(cell.method),
@@ -190,20 +195,19 @@ class Steps(Grid):
         }
 
     def evaluate_params(self, cell: Cell) -> dict[str, Any]:
-        params = self.score_params(cell)
-        params.pop("dtype")
+        return self._judging_params(cell) | self._described(cell)
+
+    def _described(self, cell: Cell) -> dict[str, Any]:
+        """Return what the record of a cell says of it."""
         readings = self.readings(cell.method, cell.schedule, cell.dataset)
-        return params | {"cell": asdict(cell), "resolved": self.resolved(cell), "readings": readings}
+        return {"cell": asdict(cell), "resolved": self.resolved(cell), "readings": readings}
 
     def corrupt_params(self, dataset: str, corruption: str, severity: int) -> dict[str, Any]:
         seed = seeds.stream("corruption", dataset=self.origin(dataset))
         return {"corruption": corruption, "severity": severity, "seed": seed, "quality": JPEG_QUALITY}
 
     def evaluate_ood_params(self, cell: Cell) -> dict[str, Any]:
-        params = self.reading_params(cell.dataset, cell.backbone, cell.method)
-        params.pop("dtype")
-        readings = self.readings(cell.method, cell.schedule, cell.dataset)
-        return params | {"cell": asdict(cell), "resolved": self.resolved(cell), "readings": readings}
+        return self.reading_params(cell.dataset, cell.backbone, cell.method) | self._described(cell)
 
     def map_params(self, dataset: str) -> dict[str, Any]:
         """Return what a map of a pool is made with: UMAP's own defaults, but for the metric, which selectors share."""

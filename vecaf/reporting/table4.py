@@ -6,8 +6,7 @@ in full, every image of every batch counts, and so does all that it leaves out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -15,26 +14,17 @@ import pandas as pd
 from vecaf.errors import ConfigError
 from vecaf.flops import TRAINING_STEP
 from vecaf.flops import cell as flops
-from vecaf.flops import papers_arithmetic as papers
 from vecaf.reporting import costs as measured
-from vecaf.reporting import paper
+from vecaf.reporting import papers_costs
+from vecaf.reporting.amounts import amount, factor, quotient, signed, spread, total, unit
 from vecaf.reporting.comparison import Group
 from vecaf.reporting.costs import ALL, COUNTED, PARTS, SUMS, Cost
-from vecaf.reporting.layout import KEYS, cell_path, ratio_title
+from vecaf.reporting.layout import KEYS, cell_path
 from vecaf.reporting.listing import Listing
 from vecaf.reporting.notes import readings_in_words
+from vecaf.reporting.priced import FULL, Row, price
 from vecaf.reporting.statistics import mean, standard_error
 
-FULL = "full"
-# What the paper prints, and the ratios of the cells that its rows are taken to be.
-PRINTED = {
-    "batches": "training_batches",
-    "cea": "flops_g_cea",
-    "selection": "flops_g_selection",
-    "finetune": "flops_g_finetune",
-    COUNTED: "flops_g_all",
-}
-PRINTED_RATIOS = {"vecaf": "1pct", FULL: "100pct"}
 TITLES = {
     "captions": "Captions of the pool",
     "scoring": "Scoring the pool",
@@ -56,44 +46,6 @@ STEPS = {
 }
 
 
-@dataclass(frozen=True)
-class Row:
-    """A method in one place.
-
-    plan: as of ``Study.plans``. costs: its steps over the whole budget, empty where nothing is known; seeds: those
-    measured, none where the MACs are planned. printed: part → G, and batches; redone: part → G by the paper's own
-    arithmetic; then: the steps up to the paper's number of batches, None where it prints none.
-    """
-
-    plan: Mapping[str, Any]
-    costs: Sequence[Cost]
-    seeds: tuple[int, ...]
-    printed: Mapping[str, float]
-    redone: Mapping[str, float]
-    then: Sequence[Cost] | None
-
-    @property
-    def name(self) -> str:
-        return f"{self.plan['title']}, {ratio_title(self.plan['ratio'])}"
-
-    @property
-    def batches(self) -> int:
-        return self.plan["parameters"]["finetune"][-1]["stop"]
-
-    def macs(self, part: str) -> float | None:
-        """Return the MACs of a part over the whole budget, in full."""
-        return measured.macs(self.costs, part)
-
-    def in_papers_unit(self, part: str, costs: Sequence[Cost] | None) -> float | None:
-        """Return the G of a part of some costs in the paper's unit."""
-        macs = measured.macs(costs, part)
-        return None if macs is None else flops.in_papers_unit(macs, flops.batch_size(self.plan["parameters"]))
-
-    def one_scoring(self) -> float | None:
-        """Return one pass over the pool in the paper's unit, G; None for a method that never scores it."""
-        return self.in_papers_unit("scoring", [cost for cost in self.costs if cost.step == "score"][:1])
-
-
 def build(
     rows: pd.DataFrame, layout: Mapping[str, Any], costs: pd.DataFrame, profiles: Sequence[Mapping[str, Any]]
 ) -> Listing:
@@ -109,48 +61,16 @@ def build(
     counts = flops.by_model(profiles)
     places: dict[tuple, list[Row]] = {}
     for plan in layout["plans"]:
-        places.setdefault((plan["dataset"], plan["backbone"]), []).append(_row(plan, costs, counts))
+        places.setdefault((plan["dataset"], plan["backbone"]), []).append(price(plan, costs, counts))
     every = [row for found in places.values() for row in found]
     groups = [group for found in places.values() for group in _groups(found, len(places) > 1)]
-    notes = [*_units(), *(note for found in places.values() for note in _of_the_paper(found))]
+    notes = [*_units(), *(note for found in places.values() for note in papers_costs.notes(found))]
     return Listing(
         layout["title"],
         (*groups, _models(layout, counts)),
         (*notes, *_status(rows, every), *_given(layout)),
         tuple(record for row in every for record in _records(row)),
     )
-
-
-def _row(plan: Mapping[str, Any], costs: pd.DataFrame, counts: flops.Counts) -> Row:
-    parameters = plan["parameters"]
-    profiles, selections = flops.profiles_of(plan["backbone"], parameters, counts), flops.planned(parameters)
-    done = measured.of(costs, plan)
-    seeds = tuple(sorted({seed for cost in done for seed in cost.seconds}))
-    if not done and selections is not None:
-        done = [Cost(work.loop, work.step, {}, work.macs) for work in flops.work(parameters, selections, profiles)]
-    printed, redone, then = _printed(plan), {}, None
-    if "batches" in printed and selections is not None:
-        redone = _redone(plan["method"], printed["batches"], profiles.backbone, selections[0])
-        loops = [(trained["start"], trained["stop"]) for trained in parameters["finetune"]]
-        then = measured.until(done, loops, printed["batches"])
-    return Row(plan, done, seeds, printed, redone, then)
-
-
-def _printed(plan: Mapping[str, Any]) -> dict[str, float]:
-    if PRINTED_RATIOS.get(plan["method"]) != plan["ratio"]:
-        return {}
-    where = (plan["dataset"], plan["backbone"], plan["method"])
-    found = {part: paper.printed_value(*where, exhibit="table4", metric=metric) for part, metric in PRINTED.items()}
-    return {part: value.value for part, value in found.items() if value is not None}
-
-
-def _redone(method: str, batches: float, backbone: Mapping[str, Any], first: Mapping[str, Any]) -> dict[str, float]:
-    if method == FULL:
-        parts = papers.full_finetuning(batches, backbone["macs"])
-    else:
-        sizes = {"width": backbone["width"], "pool": first["pool_size"], "chosen": first["k"]}
-        parts = papers.active_finetuning(batches, backbone["macs"], **sizes)
-    return parts | {COUNTED: sum(parts.values())}
 
 
 # --- the parts of the table ---------------------------------------------------------------------------------------
@@ -169,7 +89,7 @@ def _groups(rows: Sequence[Row], several: bool) -> Iterator[Group]:
 
 def _costs(rows: Sequence[Row], place: str) -> Group:
     """Return the multiply-accumulates of every part, beside the paper's where it prints any."""
-    scale, prefix = _scale(max(row.macs(ALL) or 0 for row in rows))
+    scale, prefix = unit(max(row.macs(ALL) or 0 for row in rows))
     compared = any(row.printed for row in rows)
     beside = ("Paper (G)", "Its arithmetic, redone (G)", "Here, at its batches (G)", "Here − paper (G)")
     header = (
@@ -193,8 +113,8 @@ def _group(heading: str, header: tuple[str, ...], lines: Sequence[tuple[tuple[st
 
 def _lines(row: Row, scale: float, compared: bool) -> Iterator[tuple[str, ...]]:
     n, budget, whole = str(len(row.seeds)) if row.seeds else "planned", row.printed.get("batches"), row.macs(ALL)
-    beside = (_amount(budget),) * 3 + (_signed(None if budget is None else 0.0),)
-    yield (row.name, "Training batches", *(beside if compared else ()), _amount(row.batches), "—", "—", n)
+    beside = (amount(budget),) * 3 + (signed(None if budget is None else 0.0),)
+    yield (row.name, "Training batches", *(beside if compared else ()), amount(row.batches), "—", "—", n)
     # A method without what the paper leaves out has one sum.
     sums = {COUNTED: TITLES[ALL]} if whole == row.macs(COUNTED) else {part: TITLES[part] for part in SUMS}
     for part, title in ({part: TITLES[part] for part in PARTS} | sums).items():
@@ -203,17 +123,17 @@ def _lines(row: Row, scale: float, compared: bool) -> Iterator[tuple[str, ...]]:
             continue
         then = row.in_papers_unit(part, row.then)
         beside = (
-            _amount(printed),
-            _amount(row.redone.get(part)),
-            _amount(then),
-            _signed(None if printed is None or then is None else then - printed),
+            amount(printed),
+            amount(row.redone.get(part)),
+            amount(then),
+            signed(None if printed is None or then is None else then - printed),
         )
         yield (
             row.name,
             title,
             *(beside if compared else ()),
-            _amount(row.in_papers_unit(part, row.costs), "not counted"),
-            _amount(None if macs is None else macs / scale, "not counted"),
+            amount(row.in_papers_unit(part, row.costs), "not counted"),
+            amount(None if macs is None else macs / scale, "not counted"),
             "—" if not whole or macs is None else f"{100 * macs / whole:.1f} %",
             n,
         )
@@ -225,22 +145,23 @@ def _ratios(row: Row, full: Row) -> Iterator[tuple[str, ...]]:
 
     def paper_and_redone(key: str, more: float | None = 0.0) -> tuple[float | None, float | None]:
         return tuple(
-            _over(getattr(full, of).get(key), _sum(getattr(row, of).get(key), more)) for of in ("printed", "redone")
+            quotient(getattr(full, of).get(key), total(getattr(row, of).get(key), more)) for of in ("printed", "redone")
         )
 
     def ours(*parts: str) -> tuple[float | None, float | None]:
-        return tuple(
-            _over(_sum(*(measured.macs(a, part) for part in parts)), _sum(*(measured.macs(b, part) for part in parts)))
-            for a, b in ((full.then, row.then), (full.costs, row.costs))
-        )
+        def summed(costs: Sequence[Cost] | None) -> float | None:
+            return total(*(measured.macs(costs, part) for part in parts))
 
-    budgets = _over(full.printed.get("batches"), row.printed.get("batches"))
+        pairs = ((full.then, row.then), (full.costs, row.costs))
+        return tuple(quotient(summed(a), summed(b)) for a, b in pairs)
+
+    budgets = quotient(full.printed.get("batches"), row.printed.get("batches"))
     name = row.plan["title"]
-    yield (f"{name}: batches", *map(_factor, (budgets, budgets, budgets, _over(full.batches, row.batches))))
-    yield (f"{name}: MACs that the paper counts", *map(_factor, (*paper_and_redone(COUNTED), *ours(COUNTED))))
+    yield (f"{name}: batches", *map(factor, (budgets, budgets, budgets, quotient(full.batches, row.batches))))
+    yield (f"{name}: MACs that the paper counts", *map(factor, (*paper_and_redone(COUNTED), *ours(COUNTED))))
     scored = (*paper_and_redone(COUNTED, pass_of_paper), *ours(COUNTED, "scoring"))
-    yield (f"{name}: these and scoring the pool", *map(_factor, scored))
-    yield (f"{name}: all MACs", "—", "—", *map(_factor, ours(ALL)))
+    yield (f"{name}: these and scoring the pool", *map(factor, scored))
+    yield (f"{name}: all MACs", "—", "—", *map(factor, ours(ALL)))
 
 
 def _seconds(rows: Sequence[Row], place: str) -> Group:
@@ -253,7 +174,7 @@ def _seconds(rows: Sequence[Row], place: str) -> Group:
         for loop in (*loops, None):
             when = {flops.ONCE: "Once", None: "All"}.get(loop, f"Loop {loop}")
             mine = [cost for cost in costs if loop in (cost.loop, None)]
-            spent = [_spread(_by_seed([cost for cost in mine if cost.step == step])) for step in steps]
+            spent = [spread(_by_seed([cost for cost in mine if cost.step == step])) for step in steps]
             lines.append(((row.name, when, *spent, str(len(row.seeds))), cell_path(row.plan)))
     return _group(f"Measured seconds{place}", ("Method", "When", *(STEPS[step] for step in steps), "n"), lines)
 
@@ -287,9 +208,9 @@ def _model(name: str, what: str, found: Mapping[str, Any], image: Mapping[str, A
         name,
         what,
         found["source"],
-        _amount(None if macs is None else macs / 1e9, "not counted"),
+        amount(None if macs is None else macs / 1e9, "not counted"),
         "—" if macs is None else f"{macs / image['macs']:.2f}",
-        _amount(None if size is None else size / 1e6),
+        amount(None if size is None else size / 1e6),
     )
 
 
@@ -313,47 +234,6 @@ def _units() -> Iterator[str]:
         "Captions, their embeddings and the first pass over the pool are shared by all cells that read them and stand "
         "here in full. Captions are counted at their longest, an upper bound. The accuracy curve and the final "
         "evaluation are no part of a method and not counted."
-    )
-
-
-def _of_the_paper(rows: Sequence[Row]) -> Iterator[str]:
-    """Yield what the paper's numbers hold and leave out, where it prints those of a place."""
-    full = next((row for row in rows if row.redone and row.plan["method"] == FULL), None)
-    row = next((row for row in rows if row.redone and row.plan["method"] != FULL), None)
-    if full is None or row is None:
-        return
-    image = row.redone["finetune"] * 1e9 / papers.STEP / row.printed["batches"]
-    tower, text, chosen = papers.IMAGE_TOWER, papers.TEXT_TOWER, flops.planned(row.plan["parameters"])[0]["k"]
-    yield (
-        f"The paper's finetuning is {papers.STEP} forward passes of one image for each batch, not for each of its "
-        f"{papers.BATCH} images: its whole column is {papers.BATCH} times too small as a total, alike in both rows."
-    )
-    yield (
-        f"Its CEA fits the image tower of CLIP ViT-L/14 at 336 px ({tower / 1e9:.1f} G, {tower / image:.1f} × the "
-        f"backbone: its “about 11 ×”) over {chosen:,} captions, those of one loop. The text tower, which encodes "
-        f"captions, has {text / 1e9:.2f} G at its full 77 positions ({text / image:.2f} ×), {tower / text:.0f} times "
-        "less. But the text of the whole pool is needed, not that of a selection: the pool is augmented before it is "
-        "selected from."
-    )
-    told = row.plan["parameters"]["selection"][0]["params"]
-    drawn = "all rows of the pool" if told["rows"] is None else f"{told['rows']:,} rows"
-    yield (
-        f"Its selection fits one member of ODS with {papers.ODS_STEPS} steps on {papers.ODS_ROWS:,} rows and one "
-        "assignment of the pool, in one loop; that is a reconstruction. Here, as section 3.1 has it, there are "
-        f"{told['ensemble']} members in every loop, and a step sees {drawn} (reading ods.rows)."
-    )
-    one_pass = row.one_scoring()
-    printed = _over(full.printed[COUNTED], _sum(row.printed[COUNTED], one_pass))
-    yield (
-        f"It leaves out the forward pass over the whole pool that the losses and embeddings of every loop come from: "
-        f"{_amount(one_pass)} G in its unit, {100 * one_pass / row.printed['finetune']:.0f} % of its finetuning. With "
-        f"one such pass its reduction of {full.printed[COUNTED] / row.printed[COUNTED]:.2f} becomes {printed:.2f}. "
-        "Captioning the pool is left out, too."
-    )
-    yield (
-        "Its batches are those to one accuracy (section 4.2). “At its batches” is this study's method stopped there: "
-        "loops that have begun are scored and selected for. The whole budget, that of section 4.1, is the same for "
-        "every method, so that with it selecting is never cheaper than not selecting."
     )
 
 
@@ -408,46 +288,3 @@ def _both_units(row: Row, part: str, costs: Sequence[Cost]) -> dict[str, float |
         "papers_unit_g": row.in_papers_unit(part, costs),
         "total_g": None if macs is None else macs / 1e9,
     }
-
-
-# --- numbers in words ----------------------------------------------------------------------------------------------
-
-
-def _scale(largest: float) -> tuple[float, str]:
-    return next(((size, prefix) for size, prefix in ((1e15, "P"), (1e12, "T")) if largest >= size), (1e9, "G"))
-
-
-def _amount(value: float | None, missing: str = "—") -> str:
-    """Return three significant digits, thousands set apart: ``211,000``, ``9.53``, ``0.00041``; integers are whole."""
-    if value is None:
-        return missing
-    if isinstance(value, int) or value == 0:
-        return f"{value:,.0f}"
-    if abs(value) < 100:
-        return f"{value:.3g}" if abs(value) >= 1e-4 else f"{value:.6f}"
-    return f"{round(value, 3 - len(f'{abs(value):.0f}')):,.0f}"
-
-
-def _signed(value: float | None) -> str:
-    if not value:
-        return _amount(value)
-    return f"{'+' if value > 0 else '−'}{_amount(abs(value))}"
-
-
-def _sum(*values: float | None) -> float | None:
-    return None if None in values else sum(values)
-
-
-def _over(whole: float | None, part: float | None) -> float | None:
-    return whole / part if whole is not None and part else None
-
-
-def _factor(value: float | None) -> str:
-    return "—" if value is None else f"{value:.2f}"
-
-
-def _spread(values: Iterable[float]) -> str:
-    """Return mean ± standard error of seconds, ``n/a`` for the error of one seed, a dash of nothing."""
-    values = list(values)
-    error = standard_error(values)
-    return f"{_amount(mean(values))} ± {'n/a' if error is None else _amount(error)}" if values else "—"
