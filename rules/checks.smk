@@ -20,7 +20,7 @@ ENDINGS = {"table": ("csv", "md", "tex", "html"), "figure": ("png", "pdf", "csv"
 
 def made(kind, of_the_paper=False):
     """Return the files of every exhibit of a kind that can be made today, or of those that the paper has too."""
-    names = [name for name in study.exhibits(kind) if name in REPORTED]
+    names = [name for name in study.exhibits(kind) if can_be_shown(name)]
     if of_the_paper:
         names = [name for name in names if name.startswith(kind)]
     return [f"{root}/{kind}s/{name}.{ending}" for name in names for ending in ENDINGS[kind]]
@@ -30,6 +30,10 @@ def exhibit_files(exhibit):
     """Return the files of a table or figure; refuse one that this configuration does not show with a sentence."""
     if exhibit not in study.exhibits():
         raise WorkflowError(f"this configuration shows no {exhibit}; it has: {', '.join(study.exhibits())}")
+    if exhibit in REPORTED and not can_be_shown(exhibit):
+        raise WorkflowError(
+            f"{exhibit} has nothing to show: nothing of it has finished; without cells=finished it is run"
+        )
     kind = study.config.exhibits[exhibit].kind
     return [f"{root}/{kind}s/{exhibit}.{ending}" for ending in ENDINGS[kind]]
 
@@ -49,10 +53,14 @@ def figure_code(exhibit):
 
 
 def notice():
-    """Say once which exhibits of the configuration nothing draws."""
-    exhibits = [name for name in study.exhibits() if name not in REPORTED]
-    if exhibits:
-        logger.warning("Not implemented and left out: the exhibits " + ", ".join(exhibits))
+    """Say once which exhibits of the configuration nothing draws, and which have nothing to show yet."""
+    left_out = [name for name in study.exhibits() if not can_be_shown(name)]
+    for why, names in (
+        ("Not implemented", [name for name in left_out if name not in REPORTED]),
+        ("Nothing has finished", [name for name in left_out if name in REPORTED]),
+    ):
+        if names:
+            logger.warning(f"{why} and left out: the exhibits {', '.join(names)}")
 
 
 if workflow.is_main_process:

@@ -18,7 +18,7 @@ rule measures:
         runtime=10,
     params:
         settings=lambda w: settings(measure_settings(w.measure)),
-        code=code_digest("scripts/measures.py"),
+        code=code_of("scripts/measures.py"),
         inputs=lambda w, input: named(input),
     shell:
         "python -m scripts.measures {params.inputs} --params {params.settings:q} --out {output.rows} > {log} 2>&1"
@@ -42,7 +42,7 @@ rule claims:
         runtime=10,
     params:
         settings=lambda w: settings(claims_plan()),
-        code=code_digest("scripts/claims.py"),
+        code=code_of("scripts/claims.py"),
         paper=[artifacts.file_hash(PAPER), artifacts.file_hash(STATEMENTS)],
     shell:
         "python -m scripts.claims --rows {input.rows} --measures {input.measures}"

@@ -28,6 +28,7 @@ shell.prefix(prefix)
 root = study.config.root
 device = study.config.device
 keep = study.config.keep
+only_finished = study.config.cells == "finished"
 
 # Several GPUs: one finetuning task starts one process for each that it sees, the global batch stays the same. A
 # resource and no parameter: it retrains nothing. Steps of a cell that may run beside finetuning name it, too, since the
@@ -53,7 +54,7 @@ wildcard_constraints:
     schedule=choices(study.config.schedules),
     exhibit=choices(study.exhibits()),
     ratio=r"[0-9]+(\.[0-9]+)?pct",
-    seed="[0-9]+",
+    seed="(?!)" if only_finished else "[0-9]+",  # no rule makes a file of a cell then, whatever asks for it
     loop="[1-9][0-9]?",
     head="random|class_mean",
     objective="[a-z0-9_]+",
@@ -167,6 +168,11 @@ def begun(wildcards):
 
 def settings(values):
     return artifacts.canonical(values)
+
+
+def code_of(*files):
+    """Return the digest of a step's code as a parameter that only a process with such a job works out."""
+    return lambda wildcards: code_digest(*files)
 
 
 def selector_code(cell, loop):

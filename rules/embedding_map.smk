@@ -37,7 +37,7 @@ use rule augment as augment_after with:
         log_of(BY, "augment"),
     params:
         settings=lambda w: settings(study.augment_params(selecting(w))),
-        code=code_digest("scripts/augment.py"),
+        code=code_of("scripts/augment.py"),
 
 
 use rule select as select_after with:
@@ -70,7 +70,7 @@ rule map_pool:
         runtime=60,
     params:
         settings=lambda w: settings(study.map_params(w.dataset)),
-        code=code_digest("scripts/map_pool.py"),
+        code=code_of("scripts/map_pool.py"),
     shell:
         "python -m scripts.map_pool --embeddings {input.embeddings} --params {params.settings:q} --out {output.map}"
         " > {log} 2>&1"
@@ -84,7 +84,7 @@ rule samples:
     log:
         f"{LOGS}samples/{{exhibit}}.log",
     wildcard_constraints:
-        exhibit=choices(name for name in study.exhibits() if study.config.exhibits[name].weights_of),
+        exhibit=choices([] if only_finished else SAMPLING),
     conda:
         ENVIRONMENT
     threads: 1
@@ -99,7 +99,7 @@ rule samples:
                 "digest": samples_digest(w.exhibit),
             }
         ),
-        code=code_digest("scripts/samples.py"),
+        code=code_of("scripts/samples.py"),
         inputs=lambda w, input: named(input),
     shell:
         "python -m scripts.samples {params.inputs} --params {params.settings:q} --out {output.samples} > {log} 2>&1"

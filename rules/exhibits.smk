@@ -9,6 +9,8 @@ COMPARING_IDS = ("readings", "tuning")
 CURVES = ("figure1b", "figure4", "figure5_b2a", "accuracy_cost")
 # Exhibits of what first selections chose.
 SELECTING = prompts.exhibits(study)
+# Exhibits of what methods select on the scores of one model.
+SAMPLING = [name for name in study.exhibits() if study.config.exhibits[name].weights_of is not None]
 # Exhibits that show what cells cost.
 COSTED = ("table4",)
 # Measures of the claims, and the exhibits that they are made of: training curves, or selections.
@@ -19,6 +21,28 @@ MEASURED = {
 # What the paper prints and says: data, so no code digest sees them.
 PAPER = os.path.join(workflow.basedir, "vecaf", "reporting", "paper", "reported.csv")
 STATEMENTS = os.path.join(workflow.basedir, "vecaf", "reporting", "paper", "statements.csv")
+
+
+def at_hand(file):
+    """Say whether a file can be read: it is there, or made when it is asked for."""
+    return not only_finished or os.path.exists(file)
+
+
+def own_cells(exhibit):
+    """Return the cells of an exhibit whose own files are read, since the bundle has them not."""
+    cells = [cell for cell in study.cells(exhibit) if not in_bundle(cell)]
+    return [cell for cell in cells if at_hand(in_cell(f"{CELL}{bundle.METRICS}", cell))]
+
+
+def can_be_shown(exhibit):
+    """Say whether there is code that makes an exhibit and, where only finished cells are shown, any of those."""
+    if exhibit not in REPORTED or not only_finished:
+        return exhibit in REPORTED
+    if exhibit in SAMPLING:
+        return at_hand(exhibit_inputs(exhibit)["samples"])
+    if exhibit in SELECTING:
+        return all(map(at_hand, exhibit_inputs(exhibit)["selected"]))
+    return bool(own_cells(exhibit)) or any(map(in_bundle, study.cells(exhibit)))
 
 
 def sample_inputs(exhibit):
@@ -64,7 +88,7 @@ def layout_of(exhibit):
     """Return what the script of an exhibit is told beside its rows."""
     if exhibit in CURVES:
         return study.curves_layout(exhibit)
-    if study.config.exhibits[exhibit].weights_of is not None:
+    if exhibit in SAMPLING:
         return study.map_layout(exhibit)
     if exhibit in SELECTING:
         return prompts.layout(study, exhibit)
@@ -74,7 +98,7 @@ def layout_of(exhibit):
 
 
 def exhibit_inputs(exhibit):
-    if study.config.exhibits[exhibit].weights_of is not None:
+    if exhibit in SAMPLING:
         return {"samples": own_or_published(SAMPLES.format(exhibit=exhibit), samples_digest(exhibit))}
     if exhibit in SELECTING:
         told = {dataset: prompts.params(study, exhibit, dataset) for dataset in prompts.places(study, exhibit)}
@@ -93,8 +117,7 @@ def exhibit_inputs(exhibit):
 
 def selected_in(exhibit):
     """Return the file of every selection behind an exhibit, each once however many cells share it."""
-    run = [cell for cell in study.cells(exhibit) if not in_bundle(cell)]
-    cells = [(cell, study.loops(cell.method, cell.schedule)) for cell in run]
+    cells = [(cell, study.loops(cell.method, cell.schedule)) for cell in own_cells(exhibit)]
     folders = {selection_folder(cell, loop) for cell, loops in cells for loop in range(1, loops + 1)}
     return [f"{folder}selection.parquet" for folder in sorted(folders)]
 
@@ -106,15 +129,14 @@ def domains_of(exhibit):
 def metrics_of(exhibit):
     """Return the records of an exhibit's cells that are not read from the published bundle."""
     say_stale(exhibit)
-    files = ["metrics.json", *(f"ood/{domain}.json" for domain in domains_of(exhibit))]
-    cells = study.cells(exhibit)
-    return [in_cell(f"{CELL}{file}", cell) for cell in cells for file in files if not in_bundle(cell, file)]
+    files = [bundle.METRICS, *(f"ood/{domain}.json" for domain in domains_of(exhibit))]
+    missing = [(cell, file) for cell in study.cells(exhibit) for file in files if not in_bundle(cell, file)]
+    return [path for cell, file in missing if at_hand(path := in_cell(f"{CELL}{file}", cell))]
 
 
 def curves_of(exhibit):
     """Return the logs of the cells of an exhibit that are not read from the bundle, which finetuning wrote."""
-    run = [cell for cell in study.cells(exhibit) if not in_bundle(cell)]
-    return [in_cell(f"{CELL}{name}", cell) for cell in run for name in (bundle.BATCHES, bundle.CURVE)]
+    return [in_cell(f"{CELL}{name}", cell) for cell in own_cells(exhibit) for name in (bundle.BATCHES, bundle.CURVE)]
 
 
 @cache
@@ -138,7 +160,7 @@ def claims_measures(wildcards):
 def is_measured(measure):
     """Say whether this study has what a measure is made of."""
     exhibit = MEASURED[measure]
-    if exhibit not in study.exhibits():
+    if exhibit not in study.exhibits() or not can_be_shown(exhibit):
         return False
     return measure != "planted_domain" or any(study.dataset(name).planted for name in prompts.places(study, exhibit))
 

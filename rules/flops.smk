@@ -14,7 +14,7 @@ rule profile_flops:
         runtime=30,
     params:
         settings=lambda w: settings(profiled(w)),
-        code=code_digest("scripts/profile_flops.py"),
+        code=code_of("scripts/profile_flops.py"),
     shell:
         "python -m scripts.profile_flops --params {params.settings:q} --out {output.counts} > {log} 2>&1"
 
@@ -37,7 +37,7 @@ rule costs:
     params:
         settings=lambda w: settings(study.expected(w.exhibit)),
         folder=f"{root}/cells",
-        code=code_digest("scripts/costs.py"),
+        code=code_of("scripts/costs.py"),
     shell:
         "python -m scripts.costs --cells {params.folder} --published {input.published} --profiles {input.profiles}"
         " --params {params.settings:q} --out {output.rows} > {log} 2>&1"

@@ -8,7 +8,8 @@ import re
 
 def report_inputs(wildcards):
     """Return all that is shown on one page: what can be made of the exhibits, and the rows behind it."""
-    cells = [name for name in study.exhibits() if name in REPORTED and not study.config.exhibits[name].selections_only]
+    cells = [name for name in study.exhibits() if can_be_shown(name)]
+    cells = [name for name in cells if not study.config.exhibits[name].selections_only]
     return {
         "tables": [file for file in made("table") if file.endswith(".html")],
         "figures": [file for file in made("figure") if file.endswith((".png", ".md"))],
@@ -20,7 +21,7 @@ def report_inputs(wildcards):
 
 def report_settings():
     """Return what the report says beside results: titles, the end of a command line, rules with their scripts."""
-    shown = [name for name in study.exhibits() if name in REPORTED]
+    shown = [name for name in study.exhibits() if can_be_shown(name)]
     cells = [cell for name in shown for cell in study.shown(name)]
     loops = {}
     for cell in cells:

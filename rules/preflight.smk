@@ -18,7 +18,7 @@ rule disk:
     threads: 1
     params:
         settings=lambda w: settings({"study": config, "jobs": workflow.resource_settings.nodes or 1}),
-        code=code_digest("scripts/disk.py"),
+        code=code_of("scripts/disk.py"),
     shell:
         "python -m scripts.disk --params {params.settings:q} --out {output.bytes} > {log} 2>&1"
 

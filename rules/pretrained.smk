@@ -75,7 +75,7 @@ rule head:
         runtime=30,
     params:
         settings=lambda w: settings(study.head_params(w.dataset, w.backbone, w.head, objective_named(w), int(w.seed))),
-        code=code_digest("scripts/head.py"),
+        code=code_of("scripts/head.py"),
     shell:
         "python -m scripts.head --pool {input.pool} --embeddings {input.embeddings} --params {params.settings:q}"
         " --head {output.head} --losses {output.losses} > {log} 2>&1"

@@ -18,7 +18,7 @@ rule prompt_similarity:
         runtime=60,
     params:
         settings=lambda w: settings(study.text_params(w.dataset, w.encoder, w.prompt)),
-        code=code_digest("scripts/prompt_similarity.py"),
+        code=code_of("scripts/prompt_similarity.py"),
     shell:
         "python -m scripts.prompt_similarity --captions {input.captions} --text {input.text}"
         " --params {params.settings:q} --device {resources.device} --out {output.similarity} > {log} 2>&1"
@@ -32,7 +32,7 @@ rule selected:
     log:
         log_of(SELECTED.removesuffix(".parquet"), "selected"),
     wildcard_constraints:
-        exhibit=choices(SELECTING),
+        exhibit=choices([] if only_finished else SELECTING),
     conda:
         ENVIRONMENT
     threads: study.config.threads.light
@@ -42,7 +42,7 @@ rule selected:
         runtime=60,
     params:
         settings=lambda w: settings(prompts.params(study, w.exhibit, w.dataset)),
-        code=code_digest("scripts/selected.py"),
+        code=code_of("scripts/selected.py"),
     shell:
         "python -m scripts.selected --pool {input.pool} --root {resources.images:q} --captions {input.captions}"
         " --similarities {input.similarities} --selections {input.selections} --params {params.settings:q}"

@@ -19,7 +19,7 @@ rule metrics:
         settings=lambda w: settings(study.expected(w.exhibit)),
         folder=f"{root}/cells",
         domains=lambda w: domains_of(w.exhibit),
-        code=code_digest("scripts/metrics.py"),
+        code=code_of("scripts/metrics.py"),
     shell:
         "python -m scripts.metrics --cells {params.folder} --domains {params.domains} --published {input.published}"
         " --params {params.settings:q} --out {output.rows} > {log} 2>&1"
@@ -40,7 +40,7 @@ rule ids:
         mem_mb=4000,
         runtime=10,
     params:
-        code=code_digest("scripts/ids.py"),
+        code=code_of("scripts/ids.py"),
     shell:
         "python -m scripts.ids --selections {input.selections} --published {input.published}"
         " --out {output.ids} > {log} 2>&1"
@@ -64,7 +64,7 @@ rule curves:
         runtime=20,
     params:
         folder=f"{root}/cells",
-        code=code_digest("scripts/curves.py"),
+        code=code_of("scripts/curves.py"),
     shell:
         "python -m scripts.curves --rows {input.rows} --costs {input.costs} --cells {params.folder}"
         " --published {input.published} --out {output.curves} > {log} 2>&1"
@@ -149,7 +149,7 @@ rule report:
         settings=lambda w: settings(report_settings()),
         pictures=lambda w, input: [file for file in input.figures if file.endswith(".png")],
         folder=f"{root}/cells",
-        code=code_digest("scripts/report.py", "vecaf/reporting/report.html.j2"),
+        code=code_of("scripts/report.py", "vecaf/reporting/report.html.j2"),
     shell:
         "python -m scripts.report --tables {input.tables} --figures {params.pictures} --claims {input.claims}"
         " --rows {input.rows} --cells {params.folder} --published {input.published} --params {params.settings:q}"

@@ -79,7 +79,7 @@ rule augment:
         runtime=60,
     params:
         settings=lambda w: settings(study.augment_params(cell_of(w))),
-        code=code_digest("scripts/augment.py"),
+        code=code_of("scripts/augment.py"),
     shell:
         "python -m scripts.augment --embeddings {input.embeddings} --text {input.text}"
         " --params {params.settings:q} --out {output.augmented} --record {output.record} > {log} 2>&1"
@@ -96,7 +96,7 @@ use rule augment as augment_first with:
         log_of(f"{PRETRAINED}{{augmentation}}", "augment"),
     params:
         settings=lambda w: settings(study.augment_params(first_cell(w))),
-        code=code_digest("scripts/augment.py"),
+        code=code_of("scripts/augment.py"),
 
 
 rule select:

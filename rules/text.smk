@@ -76,7 +76,7 @@ rule join_captions:
         settings=lambda w: settings(study.caption_params(w.dataset, w.captioner)),
         content=lambda w: captions_hash(caption_aside(w, "file", None)),
         version=step_version("caption"),
-        code=code_digest("scripts/join_captions.py"),
+        code=code_of("scripts/join_captions.py"),
     shell:
         "python -m scripts.join_captions --shards {input.shards} --records {input.records}"
         " --params {params.settings:q} --source {resources.source:q} --out {output.captions}"

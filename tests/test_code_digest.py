@@ -26,7 +26,7 @@ def project(tmp_path):
     (tmp_path / "scripts" / "step.py").write_text(MODULE)
 
     def digest(*more):
-        for cached in (code_digest._parsed, code_digest._file_digest, code_digest._imports, code_digest._code_digest):
+        for cached in (code_digest._bare, code_digest._file_digest, code_digest._imports, code_digest._code_digest):
             cached.cache_clear()
         return code_digest.code_digest("scripts/step.py", *more, root=tmp_path)
 

@@ -45,16 +45,14 @@ class _Bare(ast.NodeTransformer):
 
 
 @cache
-def _parsed(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+def _bare(path: Path) -> ast.Module:
+    return _Bare().visit(ast.parse(path.read_text(encoding="utf-8"), filename=str(path)))
 
 
 @cache
 def _file_digest(path: Path) -> str:
-    if path.suffix != ".py":
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    tree = _Bare().visit(ast.parse(path.read_text(encoding="utf-8")))
-    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()
+    text = ast.unparse(_bare(path)).encode() if path.suffix == ".py" else path.read_bytes()
+    return hashlib.sha256(text).hexdigest()
 
 
 def _module_file(name: str, root: Path) -> Path | None:
@@ -69,7 +67,7 @@ def _module_file(name: str, root: Path) -> Path | None:
 def _imports(path: Path, root: Path) -> frozenset[Path]:
     """Return the project's own files that one file imports, anywhere in it."""
     found = set()
-    for node in ast.walk(_parsed(path)) if path.suffix == ".py" else ():
+    for node in ast.walk(_bare(path)) if path.suffix == ".py" else ():
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.level == 0:

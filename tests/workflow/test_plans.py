@@ -25,16 +25,20 @@ def counts(text):
     return {name: int(count) for name, count in re.findall(r"^(\w+)\s+(\d+)$", text, re.MULTILINE)}
 
 
-def test_all_tables_of_the_paper_plan_without_data(fresh, paper_):
-    text = paper(fresh, "all_tables")
-    assert counts(text)["evaluate"] == len(paper_.cells(*TABLES))
-    assert counts(text)["table"] == len(TABLES)
-    assert "Not implemented" not in text
+@pytest.fixture(scope="module")
+def all_tables(fresh):
+    return paper(fresh, "all_tables")
 
 
-def test_what_cells_share_is_made_once_on_the_whole_grid(fresh, paper_):
+def test_all_tables_of_the_paper_plan_without_data(all_tables, paper_):
+    assert counts(all_tables)["evaluate"] == len(paper_.cells(*TABLES))
+    assert counts(all_tables)["table"] == len(TABLES)
+    assert "Not implemented" not in all_tables
+
+
+def test_what_cells_share_is_made_once_on_the_whole_grid(all_tables, paper_):
     """What every cell would make alone, against what is planned; docs/scaling.md has the table."""
-    cells, planned = paper_.cells(*TABLES), counts(paper(fresh, "all_tables"))
+    cells, planned = paper_.cells(*TABLES), counts(all_tables)
     loops = [(cell, loop) for cell in cells for loop in range(1, 1 + paper_.loops(cell.method, cell.schedule))]
     reading = [cell for cell in cells if paper_.method(cell.method).cea is not None]
     scored = sum(paper_.scored(cell.method, cell.schedule, loop) for cell, loop in loops)

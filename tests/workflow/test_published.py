@@ -176,6 +176,36 @@ def test_a_bundle_of_a_few_cells_leaves_the_others_to_be_run(clone):
     assert set(pd.read_csv(there.folder / "results/demo/figures/figure4.csv")["method"]) == {"vecaf", "random"}
 
 
+def test_finished_cells_alone_are_shown_and_none_is_run(study, clone):
+    overlay = {**TINY, "cells": "finished"}
+    there = clone("*/random/*")
+    assert rules(there.plan(overlay=overlay)).keys() <= COLLECTING.keys()
+    done = there.snakemake(overlay=overlay)
+    assert "Nothing has finished and left out: the exhibits readings, figure3, figure6" in done.text
+    assert rows(there)["status"].to_dict() == {"random": "measured", "vecaf": "not run"}
+    assert "1 measured, 1 not run" in " ".join((there.folder / "results/demo/tables/table1.md").read_text().split())
+    drawn = pd.read_csv(there.folder / "results/demo/figures/figure4.csv")
+    assert set(drawn["method"]) == {"random"}
+    page = (there.folder / "results/demo/report.html").read_text()
+    assert page.count("<td>measured, published</td>") == 1
+    assert "scripts/finetune.py" in page  # how the number came about is told all the same
+    assert there.plan(overlay=overlay) == []
+    refused = there.snakemake("figure6", overlay=overlay, check=False)
+    assert "figure6 has nothing to show: nothing of it has finished" in refused.text
+    assert there.snakemake(f"{CELLS}/{VECAF}/metrics.json", overlay=overlay, check=False).returncode == 1
+
+
+def test_finished_cells_of_a_study_that_was_stopped_are_shown(study, tmp_path):
+    stopped = Project(shutil.copytree(study.folder, tmp_path / "stopped", symlinks=True))
+    shutil.rmtree(stopped.folder / CELLS / VECAF)
+    for made in ("metrics", "tables", "figures", "curves", "costs", "measures", "published"):
+        shutil.rmtree(stopped.folder / "results/demo" / made, ignore_errors=True)
+    overlay = {**TINY, "cells": "finished"}
+    assert rules(stopped.plan(overlay=overlay)).keys() <= COLLECTING.keys()
+    stopped.snakemake("table1", "figure4", "figure6", overlay=overlay)
+    assert rows(stopped)["status"].to_dict() == {"random": "measured", "vecaf": "not run"}
+
+
 def test_a_cell_that_is_run_again_comes_before_its_published_result(study, clone):
     there = clone()
     there.snakemake(overlay=TINY)

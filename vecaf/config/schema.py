@@ -286,4 +286,7 @@ class Config(Part):
     methods: dict[Name, Method]
     exhibits: dict[Name, Exhibit | None]
     claims: Claims = Field(default_factory=Claims)
+    cells: Literal["all", "finished"] = Field(
+        "all", description="finished: show those that have finished, here or in results/published/, and run none"
+    )
     shows: list[str] | None = Field(None, description="the exhibits of this study by name; none: all that are defined")
