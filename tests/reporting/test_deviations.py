@@ -71,7 +71,8 @@ def test_effects_are_the_differences_of_the_contrasts(records, rows, layout):
             continue
         assert len(said) == len(inside)
         for text, item in zip(said, inside, strict=True):
-            whose = "" if item.spec["root"] == "vecaf" else f"{item.spec['root']}: "
+            base = item.spec["base"][1]
+            whose = "" if base == item.spec["root"] == "vecaf" else f"{base}: "
             recall = " of recall" if item.metric == "recall_argmax" else ""
             where = f" on {item.spec['dataset_title']}"
             assert text == f"{whose}{item.label}{where}: {contrasts.points(item.from_base)}{recall}"

@@ -6,8 +6,10 @@ import io
 import pytest
 from collected import collected, contrasted
 
+from vecaf import config
 from vecaf.reporting import contrasts, specification_curve
 from vecaf.reporting.specification_curve import FAMILIES
+from vecaf.study import Study
 
 
 def numbers(cell):
@@ -59,6 +61,16 @@ def test_every_reading_of_vecaf_and_of_activeft_alone_stands_once(specs, layout)
     ]
 
 
+def test_a_reading_on_another_pool_says_whose_it_is(laid_over):
+    study = Study(config.load(laid_over("config/small_images.yaml", "config/study_vit_tiny.yaml")))
+    layout = contrasted(study, "specification_curve")
+    found = contrasts.build(collected(study, "specification_curve", numbers), layout)
+    specs = specification_curve.specifications(found)
+    assert len({(spec.label, spec.place) for spec in specs}) == len(specs)
+    elsewhere = {spec.label for spec in specs if "mislabelled" in spec.place}
+    assert elsewhere == {"mislabelled = 0.05", "vecaf_uniform: mislabelled = 0.05"}
+
+
 def test_differences_are_those_under_the_same_choices(specs):
     """Accuracies of VeCAF fall with the length of the name by half a point a letter: 87.5 and up 0, 1, 2 by seed."""
     default = of(specs, "default")
@@ -70,7 +82,7 @@ def test_differences_are_those_under_the_same_choices(specs):
     own = of(specs, "activeft.objective = paper")
     assert own.reference == "activeft_paper"
     assert own.difference.estimate == pytest.approx(0.875 + 0.01 - 0.70)  # VeCAF's default, against this ActiveFT
-    recall = of(specs, "objective.form = sum")
+    recall = of(specs, "vecaf_cat: objective.form = sum")
     assert (recall.metric, recall.reference) == ("recall_argmax", "activeft_cat_sum")
     assert recall.difference.estimate == pytest.approx(0.001 * (len("vecaf_cat_sum") - len("activeft_cat_sum")))
     assert of(specs, "objective.one_vs_all = cat").reference == "activeft_cat"
@@ -94,7 +106,7 @@ def test_they_are_sorted_from_the_lowest(specs):
         ("loop.optimizer_state = reset", "loop"),
         ("recipe = released", "loop"),
         ("recipe.head_lr_multiplier = 20.0", "loop"),
-        ("objective.form = sum", "other"),
+        ("vecaf_cat: objective.form = sum", "other"),
         ("objective.one_vs_all = cat", "other"),
         ("activeft.objective = paper", "other"),
     ],

@@ -67,6 +67,12 @@ class Contrast:
         said = [f"{key} = {value_text(value)}" for key, (_, value) in self.spec["changes"].items()]
         return ", ".join(said) or self.spec["title"]
 
+    @property
+    def whose(self) -> str:
+        """Whose choice it is, with a colon, where that is not VeCAF's: a label alone would stand for several."""
+        method = self.spec["base"][1]
+        return "" if self.is_base or method == self.spec["root"] == "vecaf" else f"{method}: "
+
 
 def build(rows: pd.DataFrame, layout: Mapping[str, Any], ids: pd.DataFrame | None = None) -> list[Contrast]:
     """Return the contrasts of an exhibit in its order.

@@ -131,9 +131,8 @@ def _effects(deviation: Deviation, found: Sequence[Contrast]) -> Iterator[str]:
         if not measured or not changed or not changed <= set(deviation.readings):
             continue
         place = f" on {contrast.spec['dataset_title']}" if several else ""
-        whose = "" if contrast.spec["root"] == "vecaf" else f"{contrast.spec['root']}: "
         recall = "" if contrast.metric == "top1" else " of recall"
-        yield f"{whose}{contrast.label}{place}: {points(contrast.from_base)}{recall}"
+        yield f"{contrast.whose}{contrast.label}{place}: {points(contrast.from_base)}{recall}"
 
 
 def _notes(layout: Mapping[str, Any]) -> Iterator[str]:

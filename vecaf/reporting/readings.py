@@ -104,7 +104,7 @@ def _heading(place: tuple, inside: Sequence[Contrast]) -> str:
 
 
 def _line(contrast: Contrast) -> tuple[str, ...]:
-    name = contrast.label if contrast.is_base else f"{_of(contrast)}{contrast.label}"
+    name = f"{contrast.whose}{contrast.label}"
     of = contrast.selection
     return (
         name + (" (recall)" if contrast.metric != "top1" else ""),
@@ -119,12 +119,6 @@ def _line(contrast: Contrast) -> tuple[str, ...]:
         _fixed(of["objective_gain"], 1),
         _fixed(of["class_coverage"], 2),
     )
-
-
-def _of(contrast: Contrast) -> str:
-    """Say whose choice it is where that is not VeCAF's."""
-    root, (_, method) = contrast.spec["root"], contrast.spec["base"]
-    return "" if method == root == "vecaf" else f"{method}: "
 
 
 def _record(contrast: Contrast) -> dict[str, Any]:

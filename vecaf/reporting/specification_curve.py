@@ -48,7 +48,8 @@ def specifications(found: Sequence[Contrast]) -> list[Specification]:
     for contrast in found:
         if contrast.spec["root"] == SUBJECT and contrast.from_reference is not None:
             difference = contrast.from_reference
-            specs.append(_specification(contrast, contrast.label, contrast.spec["reference"], difference))
+            label = f"{contrast.whose}{contrast.label}"
+            specs.append(_specification(contrast, label, contrast.spec["reference"], difference))
         elif contrast.spec["root"] == REFERENCE and not _shared_choice(contrast) and not contrast.is_base:
             for subject in found:
                 if subject.spec["method"] == SUBJECT and _place(subject) == _place(contrast):
