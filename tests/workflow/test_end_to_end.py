@@ -16,6 +16,7 @@ from vecaf import artifacts
 from vecaf.reporting.metrics import check_metrics
 
 TINY = {
+    "shows": ["table1"],
     "datasets": {
         "digits": {
             "batches": 6,
