@@ -34,6 +34,7 @@ def own_cells(exhibit):
     return [cell for cell in cells if at_hand(in_cell(f"{CELL}{bundle.METRICS}", cell))]
 
 
+@cache
 def can_be_shown(exhibit):
     """Say whether there is code that makes an exhibit and, where only finished cells are shown, any of those."""
     if exhibit not in REPORTED or not only_finished:

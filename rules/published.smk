@@ -33,8 +33,9 @@ def say_stale(exhibit):
         and not os.path.exists(in_cell(f"{CELL}{bundle.METRICS}", cell))
     ]
     if stale and workflow.is_main_process:
+        fate = "stand as stale" if only_finished else "are planned again"
         logger.warning(
-            f"{exhibit}: {len(stale)} published cells were run under another configuration and are planned again: "
+            f"{exhibit}: {len(stale)} published cells were run under another configuration and {fate}: "
             + ", ".join(stale[:3] + ["…"] * (len(stale) > 3))
         )
 

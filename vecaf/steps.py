@@ -77,19 +77,22 @@ class Steps(Grid):
             params["seed"] = seeds.stream("pretrain", dataset=self.origin(dataset), backbone=backbone)
         return params
 
-    def reading_params(self, dataset: str, backbone: str, method: str | None = None) -> dict[str, Any]:
-        """Return how images of a dataset are read by a backbone when nothing is trained.
-
-        A method's cells are read in the precision they are trained in, pretrained weights in that of the dataset.
-        """
+    def image_params(self, dataset: str, backbone: str) -> dict[str, Any]:
+        """Return how images of a dataset are put before a backbone."""
         spec, model = self.dataset(dataset), self.backbone(backbone).model_dump(exclude_none=True)
         keys = ("timm", "args", "width", "mean", "std", "interpolation")
         return {
             "backbone": {key: model[key] for key in keys if key in model},
             "input_size": spec.input_size,
             "eval_transform": spec.eval_transform,
-            "precision": self.training(dataset, method)["precision"],
         }
+
+    def reading_params(self, dataset: str, backbone: str, method: str | None = None) -> dict[str, Any]:
+        """Return how images of a dataset are read by a backbone when nothing is trained.
+
+        A method's cells are read in the precision they are trained in, pretrained weights in that of the dataset.
+        """
+        return self.image_params(dataset, backbone) | {"precision": self.training(dataset, method)["precision"]}
 
     def pretrained_params(self, dataset: str, backbone: str) -> dict[str, Any]:
         return self.reading_params(dataset, backbone) | {"dtype": self.dataset(dataset).embedding_dtype}
@@ -157,9 +160,7 @@ class Steps(Grid):
         curve = self.dataset(cell.dataset).curve.model_dump()
         origin, seed = self.origin(cell.dataset), self.training_seed(cell)
         start, stop = self.batches(cell.dataset, cell.method, cell.schedule)[loop - 1]
-        params = self.reading_params(cell.dataset, cell.backbone, cell.method)
-        params.pop("precision")  # it is one of training, below
-        params |= {
+        params = self.image_params(cell.dataset, cell.backbone) | {
             "training": self.training(cell.dataset, cell.method),
             "objective": self.trained_objective(cell.method),
             "accumulate": self.method(cell.method).accumulate,

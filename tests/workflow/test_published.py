@@ -192,7 +192,9 @@ def test_finished_cells_alone_are_shown_and_none_is_run(study, clone):
     assert there.plan(overlay=overlay) == []
     refused = there.snakemake("figure6", overlay=overlay, check=False)
     assert "figure6 has nothing to show: nothing of it has finished" in refused.text
-    assert there.snakemake(f"{CELLS}/{VECAF}/metrics.json", overlay=overlay, check=False).returncode == 1
+    refused = there.snakemake(f"{CELLS}/{VECAF}/metrics.json", overlay=overlay, check=False)
+    assert refused.returncode == 1
+    assert "MissingRuleException" in refused.text
 
 
 def test_finished_cells_of_a_study_that_was_stopped_are_shown(study, tmp_path):
@@ -231,6 +233,8 @@ def test_published_cells_of_another_configuration_are_planned_and_said(clone):
     assert f"table1: 1 published cells were run under another configuration and are planned again: {VECAF}" in done.text
     jobs = there.plan("table1", overlay=changed)
     assert [job["method"] for job in jobs if job["rule"] == "evaluate"] == ["vecaf"]
+    shown = there.snakemake("-n", "table1", overlay={**changed, "cells": "finished"})
+    assert f"were run under another configuration and stand as stale: {VECAF}" in shown.text
 
 
 def test_publishing_again_replaces_a_cell_and_keeps_the_others(study, clone):
