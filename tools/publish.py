@@ -37,13 +37,7 @@ def main(argv: list[str]) -> str:
         raise ArtifactError(
             f"no finished cell below {args.root}/cells fits {', '.join(args.cells)}; nothing is published"
         )
-    records = pd.DataFrame(
-        [record for cell, folder in found.items() for record in records_of(cell, folder)],
-        columns=["cell", "file", "digest", "text"],
-    )
-    ids, lost = ids_of(args.root, records)
-    new = {bundle.RECORDS: records, bundle.IDS: ids, bundle.CURVES: joined(found, bundle.CURVE)}
-    new[bundle.BATCHES] = joined(found, bundle.BATCHES, ["batch", "loop", "loss"])
+    new, lost = tables_of(args.root, found)
     tables = bundle.merged(args.out, new)
     # They are of whole exhibits, and no cell's.
     tables |= exhibits(args.root) if args.cells == EVERY else {}
@@ -52,6 +46,20 @@ def main(argv: list[str]) -> str:
     total = tables[bundle.RECORDS]["cell"].nunique()
     missing = f"; {lost} selections are no longer there and left out" if lost else ""
     return f"{args.out}: {len(found)} cells published, {total} in all, {size:.1f} MB{missing}"
+
+
+def tables_of(root: Path, found: dict[str, Path]) -> tuple[dict[str, pd.DataFrame], int]:
+    """Return the tables of a bundle of some finished cells, and how many of their selections are nowhere.
+
+    found: cell → its folder below the root.
+    """
+    records = pd.DataFrame(
+        [record for cell, folder in found.items() for record in records_of(cell, folder)],
+        columns=["cell", "file", "digest", "text"],
+    )
+    ids, lost = ids_of(root, records)
+    new = {bundle.RECORDS: records, bundle.IDS: ids, bundle.CURVES: joined(found, bundle.CURVE)}
+    return new | {bundle.BATCHES: joined(found, bundle.BATCHES, ["batch", "loop", "loss"])}, lost
 
 
 def cells(root: Path):
@@ -78,7 +86,7 @@ def joined(folders: dict[str, Path], file: str, columns: list[str] | None = None
     tables = [
         artifacts.read_table(folder / file, columns=columns).assign(cell=cell) for cell, folder in folders.items()
     ]
-    table = pd.concat(tables, ignore_index=True)
+    table = pd.concat(tables or [pd.DataFrame({"cell": pd.Series(dtype=str)})], ignore_index=True)
     return table[["cell", *table.columns.drop("cell")]]
 
 

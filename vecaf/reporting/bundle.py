@@ -126,8 +126,9 @@ def merged(folder: Path, new: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFr
     import pandas as pd
 
     def both(file: str, keep) -> pd.DataFrame:
-        old = [artifacts.read_table(folder / file)] if (folder / file).exists() else []
-        return pd.concat([*(table[keep(table)] for table in old if len(table)), new[file]], ignore_index=True)
+        old = artifacts.read_table(folder / file) if (folder / file).exists() else new[file][:0]
+        parts = [table for table in (old[keep(old)], new[file]) if len(table)]
+        return pd.concat(parts or [new[file]], ignore_index=True)
 
     cells = set(new[RECORDS]["cell"])
     records = both(RECORDS, lambda table: ~table["cell"].isin(cells)).sort_values(["cell", "file"])

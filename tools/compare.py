@@ -1,0 +1,110 @@
+"""Compare groups of finished cells: the first with each other one, seed by seed.
+
+    python -m tools.compare cifar10_small/vit_ti/{vecaf,random,activeft}/5pct/3loops
+    python -m tools.compare --root results/study 'cifar10_*/vit_ti/vecaf/5pct/3loops'
+
+A group is the path of a cell without its seed; quoted wildcards stand for several. Of each: seeds, mean accuracy and
+its standard error, the first group minus this one (points, paired by seed, Student's 95 % interval), how many different
+images its loops have selected and how many in all, and the mean training loss of each loop's last batches (nats).
+Cells are those of the study and those of the bundle, of any configuration: what is stale is not told apart.
+"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pandas as pd
+
+from tools import publish
+from vecaf import command
+from vecaf.errors import ArtifactError
+from vecaf.reporting import bundle, statistics
+from vecaf.reporting.contrasts import percent, points
+
+HEADER = ["group", "seeds", "accuracy, %", "first minus this", "different images", "loss at the end of each loop"]
+
+
+class Group:
+    """The cells of one path. tables: those of a bundle."""
+
+    def __init__(self, name: str, tables: dict[str, pd.DataFrame]):
+        records, batches = (
+            tables[file][tables[file]["cell"].str.rpartition("/")[0] == name]
+            for file in (bundle.RECORDS, bundle.BATCHES)
+        )
+        texts = records[records["file"] == bundle.METRICS]
+        self.name, self._batches, self._ids = name, batches, tables[bundle.IDS]
+        self._metrics = {
+            int(cell.rpartition("/seed")[2]): bundle.parsed(text, cell)
+            for cell, text in zip(texts["cell"], texts["text"], strict=True)
+        }
+
+    def accuracies(self) -> dict[int, float]:
+        """Return seed → top-1, or the recall of the class that stands against all others; fractions."""
+        found = {seed: record["metrics"] for seed, record in self._metrics.items()}
+        return {
+            seed: one["top1"] if one.get("one_vs_all") is None else one["one_vs_all"]["recall_argmax"]
+            for seed, one in found.items()
+        }
+
+    def selected(self) -> tuple[float, float] | None:
+        """Return how many different images the loops have selected, and how many in all; means over seeds."""
+        chosen = [bundle.selections(record) for record in self._metrics.values()]
+        named = {name for names in chosen for name in names}
+        ids = self._ids[self._ids["ids_hash"].isin(named)]
+        sets = {name: set(rows) for name, rows in ids.groupby("ids_hash")["id"]}
+        if sets.keys() != named:
+            return None
+        different = statistics.mean(len(set().union(*(sets[name] for name in names))) for names in chosen)
+        return different, statistics.mean(sum(len(sets[name]) for name in names) for names in chosen)
+
+    def losses(self, last: int) -> list[float]:
+        """Return the mean training loss of the last batches of every loop, over batches and seeds."""
+        ends = self._batches.groupby(["cell", "loop"])["loss"].apply(lambda loss: loss.tail(last).mean())
+        return [float(loss) for loss in ends.groupby("loop").mean()]
+
+
+def groups(tables: dict[str, pd.DataFrame], asked: list[str]) -> list[Group]:
+    """Return the groups that are asked for, each once, in the order of asking; raises ArtifactError for none."""
+    known = sorted({cell.rpartition("/")[0] for cell in tables[bundle.RECORDS]["cell"]})
+    found: dict[str, Group] = {}
+    for pattern in asked:
+        fitting = [name for name in known if fnmatchcase(name, pattern.rstrip("/"))]
+        if not fitting:
+            raise ArtifactError("\n  ".join([f"no finished cell fits {pattern}; finished are", *(known or ["none"])]))
+        found |= {name: Group(name, tables) for name in fitting if name not in found}
+    return list(found.values())
+
+
+def lines(compared: list[Group], last: int) -> list[list[str]]:
+    first = compared[0].accuracies()
+    return [
+        [
+            group.name,
+            " ".join(map(str, sorted(values := group.accuracies()))),
+            percent(values.values()),
+            "" if group is compared[0] else points(statistics.paired_difference(first, values)),
+            "—" if (counts := group.selected()) is None else "{:.0f} of {:.0f}".format(*counts),
+            " ".join(f"{loss:.2f}" for loss in group.losses(last)),
+        ]
+        for group in compared
+    ]
+
+
+def main(argv: list[str]) -> str:
+    parser = command.parser(__doc__)
+    parser.add_argument("--root", type=Path, default=Path("results"), help="folder of the study's results")
+    parser.add_argument("--published", type=Path, default=Path("results/published"), help="folder of the bundle")
+    parser.add_argument("--last", type=int, default=5, help="batches at the end of a loop; 5")
+    parser.add_argument("groups", nargs="+", metavar="GROUP", help="dataset/backbone/method/ratio/schedule")
+    args = parser.parse_args(argv)
+    own, _ = publish.tables_of(args.root, dict(publish.cells(args.root)))
+    tables = bundle.merged(args.published, own)
+    rows = [HEADER, *lines(groups(tables, args.groups), args.last)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+if __name__ == "__main__":
+    command.run(main)
