@@ -12,6 +12,7 @@ import ast
 import hashlib
 import json
 import sys
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -31,22 +32,23 @@ FRAME = {
 LOCK = ROOT / "rules" / "step_versions.json"
 
 
-class _Bare(ast.NodeTransformer):
-    """Remove docstrings; the parser has removed comments and layout already."""
-
-    def _strip(self, node):
-        self.generic_visit(node)
-        first = node.body[0] if node.body else None
-        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
-            node.body = node.body[1:] or [ast.Pass()]
-        return node
-
-    visit_Module = visit_ClassDef = visit_FunctionDef = visit_AsyncFunctionDef = _strip
+def _statements(block: Iterable[ast.AST]) -> Iterator[ast.AST]:
+    """Yield every statement of a block and of the blocks inside it: expressions hold neither imports nor docstrings."""
+    for node in block:
+        yield node
+        for inner in ("body", "orelse", "handlers", "finalbody", "cases"):
+            yield from _statements(getattr(node, inner, ()))
 
 
 @cache
 def _bare(path: Path) -> ast.Module:
-    return _Bare().visit(ast.parse(path.read_text(encoding="utf-8"), filename=str(path)))
+    """Return a file's syntax tree without docstrings; the parser has removed comments and layout."""
+    module = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    for node in _statements([module]):
+        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        if documented and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return module
 
 
 @cache
@@ -67,7 +69,7 @@ def _module_file(name: str, root: Path) -> Path | None:
 def _imports(path: Path, root: Path) -> frozenset[Path]:
     """Return the project's own files that one file imports, anywhere in it."""
     found = set()
-    for node in ast.walk(_bare(path)) if path.suffix == ".py" else ():
+    for node in _statements([_bare(path)]) if path.suffix == ".py" else ():
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
