@@ -1,10 +1,9 @@
 """What the workflow plans from nothing: the paper's grid, what it leaves out, and what it refuses."""
 
 import re
-import subprocess
-import sys
 
 import pytest
+import warm
 from planning import rules
 
 from vecaf import selection
@@ -14,10 +13,9 @@ TABLES = tuple(f"table{number}" for number in range(1, 8))  # of the paper
 
 
 def paper(project, *arguments, check=True):
-    command = [sys.executable, "-m", "snakemake", "-n", *arguments]
-    done = subprocess.run(command, cwd=project.folder, capture_output=True, text=True, check=False)
-    assert not check or done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    done = warm.snakemake("-n", *arguments, folder=project.folder)
+    assert not check or done.returncode == 0, done.text
+    return done.text
 
 
 def counts(text):

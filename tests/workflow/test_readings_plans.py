@@ -3,12 +3,11 @@
 import json
 import re
 import shlex
-import subprocess
-import sys
 from collections import Counter
 from itertools import takewhile
 
 import pytest
+import warm
 
 from vecaf import config
 from vecaf.study import Study
@@ -19,12 +18,10 @@ LONGEST = 128 * 1024  # bytes of one argument on Linux: a command is one argumen
 
 def jobs(project, *arguments):
     """Return rule, inputs, outputs and command of every job that the paper's study, or another, plans."""
-    command = [sys.executable, "-m", "snakemake", "-n", "-p", *arguments]
-    done = subprocess.run(command, cwd=project.folder, capture_output=True, text=True, check=False)
-    text = done.stdout + done.stderr
-    assert done.returncode == 0, text[-2000:]
+    done = warm.snakemake("-n", "-p", *arguments, folder=project.folder)
+    assert done.returncode == 0, done.text[-2000:]
     found = []
-    for block in re.split(r"\n(?=(?:local)?rule )", text):
+    for block in re.split(r"\n(?=(?:local)?rule )", done.text):
         if name := re.match(r"(?:local)?rule (\w+):", block):
             listed = {key: re.search(rf"^    {key}: (.*)$", block, re.MULTILINE) for key in ("input", "output")}
             files = {key: match[1].split(", ") if match else [] for key, match in listed.items()}
