@@ -11,6 +11,7 @@ from snakemake.settings.types import ConfigSettings
 from snakemake.utils import update_config
 
 from vecaf import config
+from vecaf.errors import ConfigError
 from vecaf.study import Study
 
 SNAKEFILE = Path(__file__).resolve().parent.parent / "Snakefile"
@@ -19,12 +20,17 @@ SNAKEFILE = Path(__file__).resolve().parent.parent / "Snakefile"
 def read(arguments: list[str]) -> tuple[Study, list[str]]:
     """Return the study that a command line of snakemake speaks of (profile, configfile, config), and its targets.
 
-    Raises ConfigError for mistakes in it, OSError for a file that is not there.
+    Raises ConfigError for mistakes in it and for a file that cannot be read.
     """
     _, args = parse_args(arguments)
     raw: dict[str, Any] = {}
     for name in re.findall(r'^configfile: "(.+)"', SNAKEFILE.read_text(), re.MULTILINE):
         update_config(raw, ConfigSettings(configfiles=[SNAKEFILE.with_name(name)]).overwrite_config)
-    given = ConfigSettings(configfiles=args.configfile, config=parse_config(args.config))
+    try:
+        given = ConfigSettings(configfiles=args.configfile, config=parse_config(args.config))
+    except OSError as error:
+        raise ConfigError(
+            f"--configfile {error.filename}: {error.strerror}; names of exhibits stand before --configfile"
+        ) from None
     update_config(raw, given.overwrite_config)
     return Study(config.load(raw)), list(args.targets)

@@ -1,7 +1,7 @@
 """Say what of a study is done, running, stale, failed or missing, and what its means are so far.
 
     python -m tools.status --profile demo                          every exhibit of the demo
-    python -m tools.status --configfile my.yaml table1 table5      two exhibits of a study of one's own
+    python -m tools.status table1 table5 --configfile my.yaml      two exhibits of a study of one's own
     python -m tools.status --tables snapshot                       and write the tables of what is there
 
 Everything is told from files: metrics, logs, and what snakemake notes of its jobs. Nothing is planned or run, so it can

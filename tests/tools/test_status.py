@@ -201,3 +201,8 @@ def test_a_running_study_is_told_from_snakemakes_own_notes(tmp_path):
     text = asked()
     assert "2 failed (of 2)" in text
     assert "snakemake was killed while one of its jobs ran; start it again" in text
+
+
+def test_an_exhibit_behind_the_files_is_taken_for_one_and_told():
+    with pytest.raises(ConfigError, match="--configfile table1: No such file or directory; names of exhibits stand"):
+        configuration.read(["--profile", "demo", "--configfile", "config/digits.yaml", "table1"])
