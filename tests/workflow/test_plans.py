@@ -53,8 +53,9 @@ def paper_(paper):
     return paper
 
 
-def test_every_cell_of_the_paper_has_one_evaluation(fresh, paper_):
-    assert counts(paper(fresh, "cells"))["evaluate"] == len(paper_.cells())
+def test_every_cell_of_the_paper_has_one_evaluation_and_can_be_one_job_of_a_cluster(fresh, paper_):
+    """Also cells whose steps do not wait for each other, such as random selections: words must agree in a group."""
+    assert counts(paper(fresh, "cells", "--profile", "slurm"))["evaluate"] == len(paper_.cells())
 
 
 def test_the_demo_plans_every_method_schedule_and_seed_once(fresh, demo):

@@ -139,12 +139,6 @@ def submitted(_finished, tmp_path_factory):
     return [json.loads(line) for line in (folder / "submitted").read_text().splitlines()]
 
 
-def test_every_cell_of_the_configuration_can_be_one_job(fresh):
-    """Also those whose steps do not wait for each other, such as random selections: words must agree in a group."""
-    done = run(fresh, "-m", "snakemake", *shlex.split("--profile slurm -n cells --quiet all"))
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
 def test_sbatch_is_asked_once_for_a_cell_with_two_gpus_and_the_sum_of_its_times(submitted, profile):
     assert len(submitted) == 1
     asked, steps = flags(submitted[0]), profile["set-resources"]
