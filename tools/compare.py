@@ -3,9 +3,10 @@
     python -m tools.compare cifar10_small/vit_ti/{vecaf,random,activeft}/5pct/3loops
     python -m tools.compare --root results/study 'cifar10_*/vit_ti/vecaf/5pct/3loops'
 
-A group is the path of a cell without its seed; quoted wildcards stand for several. Of each: seeds, mean accuracy and
-its standard error, the first group minus this one (points, paired by seed, Student's 95 % interval), how many different
-images its loops have selected and how many in all, and the mean training loss of each loop's last batches (nats).
+A group is the path of a cell without its seed; quoted wildcards stand for several. Of each: seeds, mean accuracy and its
+standard error, the first group minus this one (points, paired by seed, Student's 95 % interval), how many different
+images its loops have selected and how many in all, how many classes a selection after loop 1 has, over those of a random
+set, and the mean training loss of each loop's last batches (nats).
 Cells are those of the study and those of the bundle, of any configuration: what is stale is not told apart.
 """
 
@@ -21,8 +22,17 @@ from vecaf import command
 from vecaf.errors import ArtifactError
 from vecaf.reporting import bundle, statistics
 from vecaf.reporting.contrasts import percent, points
+from vecaf.reporting.metrics import selection_facts
 
-HEADER = ["group", "seeds", "accuracy, %", "first minus this", "different images", "loss at the end of each loop"]
+HEADER = [
+    "group",
+    "seeds",
+    "accuracy, %",
+    "first minus this",
+    "different images",
+    "classes",
+    "loss at the end of loops",
+]
 
 
 class Group:
@@ -59,6 +69,12 @@ class Group:
         different = statistics.mean(len(set().union(*(sets[name] for name in names))) for names in chosen)
         return different, statistics.mean(sum(len(sets[name]) for name in names) for names in chosen)
 
+    def coverage(self) -> float | None:
+        """Return the classes of a selection after loop 1, over those of a random set of its size; mean over seeds."""
+        facts = [selection_facts(record["provenance"].get("selection") or []) for record in self._metrics.values()]
+        found = [fact["class_coverage"] for fact in facts]
+        return None if None in found else statistics.mean(found)
+
     def losses(self, last: int) -> list[float]:
         """Return the mean training loss of the last batches of every loop, over batches and seeds."""
         ends = self._batches.groupby(["cell", "loop"])["loss"].apply(lambda loss: loss.tail(last).mean())
@@ -86,6 +102,7 @@ def lines(compared: list[Group], last: int) -> list[list[str]]:
             percent(values.values()),
             "" if group is compared[0] else points(statistics.paired_difference(first, values)),
             "—" if (counts := group.selected()) is None else "{:.0f} of {:.0f}".format(*counts),
+            "—" if (classes := group.coverage()) is None else f"{classes:.2f}",
             " ".join(f"{loss:.2f}" for loss in group.losses(last)),
         ]
         for group in compared

@@ -26,6 +26,7 @@ def write(root, group, seed):
     provenance |= {"ids": hashes, "stages": {"evaluate": {}}} | facts
     top1 = TOP1[group][seed]
     found = {"top1": top1, "mean_per_class": top1, "per_class": {"zero": top1}, "n": 100}
+    provenance["selection"] = [{"classes_covered": classes, "classes_expected": 4.0} for classes in (2, 3)]
     record = cell_metrics(key | {"seed": seed}, found, cost(6, [{"finetune": 1.0}, {"finetune": 1.0}]), provenance)
     artifacts.write_json(cell / bundle.METRICS, record)
     for loop, ids in enumerate(sets, start=1):
@@ -55,10 +56,10 @@ def told(root, *asked, **options):
 
 def test_groups_are_compared_seed_by_seed(root):
     first, other = told(root, VECAF, RANDOM)
-    assert first == [VECAF, "0 1", "82.00 ± 2.00", "6 of 8", "1.50 1.00"]
+    assert first == [VECAF, "0 1", "82.00 ± 2.00", "6 of 8", "0.75", "1.50 1.00"]
     # 10 and 6 points: 8 ± t(0.975, 1) · 2 = 12.706 · 2; the third seed is one side's alone.
     assert other[:4] == [RANDOM, "0 1 2", "82.33 ± 8.65", "+8.00 (−17.41 to +33.41)"]
-    assert other[4:] == ["8 of 8", "1.50 1.50"]
+    assert other[4:] == ["8 of 8", "0.75", "1.50 1.50"]
 
 
 def test_wildcards_stand_for_groups_each_once(root):
