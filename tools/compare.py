@@ -3,11 +3,11 @@
     python -m tools.compare cifar10_small/vit_ti/{vecaf,random,activeft}/5pct/3loops
     python -m tools.compare --root results/study 'cifar10_*/vit_ti/vecaf/5pct/3loops'
 
-A group is the path of a cell without its seed; quoted wildcards stand for several. Of each: seeds, mean accuracy and its
-standard error, the first group minus this one (points, paired by seed, Student's 95 % interval), how many different
-images its loops have selected and how many in all, how many classes a selection after loop 1 has, over those of a random
-set, and the mean training loss of each loop's last batches (nats).
-Cells are those of the study and those of the bundle, of any configuration: what is stale is not told apart.
+A group is the path of a cell without its seed; quoted wildcards stand for several. Of each: seeds, mean accuracy and
+its standard error, the first group minus this one (points, paired by seed, Student's 95 % interval), how many different
+images its loops have selected and how many in all, how many classes a selection after loop 1 has, over those of a
+random set, and the mean training loss of each loop's last batches (nats). Cells are those of the study and those of the
+bundle, of any configuration: what is stale is not told apart.
 """
 
 from __future__ import annotations
