@@ -90,3 +90,14 @@ def test_loss_heads_are_counted_where_the_backbone_has_the_depths():
     assert found["sizes"]["32"]["macs"] == vit_macs(24, 4, 4, 32)
     shallow = VIT | {"args": ARGS | {"depth": 2}}
     assert backbones.profile(shallow, [16], [8])["loss_heads"] == {}
+
+
+def test_sizes_without_a_count_are_those_of_the_counted_model():
+    counted, sizes = backbones.profile(VIT, [16, 32], [8]), backbones.uncounted(VIT, [16, 32], [8])
+    assert {side: found["parameters"] for side, found in sizes["sizes"].items()} == {
+        side: found["parameters"] for side, found in counted["sizes"].items()
+    }
+    assert sizes["sizes"]["16"]["parameters"] < sizes["sizes"]["32"]["parameters"]  # positions
+    assert sizes["width"] == counted["width"]
+    assert sizes["loss_heads"].keys() == counted["loss_heads"].keys()
+    assert sizes["sizes"]["16"].keys() == counted["sizes"]["16"].keys()

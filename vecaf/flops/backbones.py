@@ -38,6 +38,17 @@ def profile(spec: Mapping[str, Any], input_sizes: Sequence[int], loss_heads: Seq
     return {"sizes": sizes, "width": model.width, "loss_heads": heads, "source": source}
 
 
+def uncounted(spec: Mapping[str, Any], input_sizes: Sequence[int], loss_heads: Sequence[int] = ()) -> dict[str, Any]:
+    """Return what ``profile`` does with all MACs 0, for those who ask for sizes alone: nothing is drawn or computed."""
+    sizes = {}
+    for side in input_sizes:
+        with torch.device("meta"):
+            model = backbone.build(spec, 0, input_size=side)
+        sizes[str(side)] = described(Count(0, {}, {}), model) | {"training_step": 0}
+    heads = {str(hidden): 0 for hidden in loss_heads}
+    return {"sizes": sizes, "width": model.width, "loss_heads": heads, "source": f"timm's {spec['timm']}, not counted"}
+
+
 def _loss_head(model: backbone.Backbone, hidden: int) -> int | None:
     """Return the MACs of a loss-prediction head on one image, None for a backbone without four depths."""
     try:
