@@ -80,3 +80,18 @@ def test_records_as_csv():
     records = ({"reading": "a, b", "n": 3, "low": None, "p": 1 / 3}, {"reading": "“c”", "n": 2, "low": -2e-9, "p": 1.0})
     made = figure.Figure(None, records, "")
     assert made.to_csv_text() == 'reading,n,low,p\n"a, b",3,,0.333333\n“c”,2,-2e-09,1\n'
+
+
+@pytest.mark.parametrize(
+    "labels", [["Random (n = 3)"] * 5 + ["Random, 4 × the batches (n = 3)"], ["VeCAF (n = 3)"] * 9]
+)
+def test_a_legend_is_no_wider_than_its_figure(labels):
+    canvas, axes = figure.canvas(figure.PAGE, 2)
+    for number, label in enumerate(sorted(labels, reverse=True)):
+        axes.plot([0], [number], "o", label=f"{label[:-1]}, {number})")
+    figure.legend_below(canvas, [axes])
+    canvas.draw_without_rendering()
+    (legend,) = canvas.legends
+    extent = legend.get_window_extent()
+    assert extent.x0 >= 0
+    assert extent.x1 <= canvas.bbox.x1

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -171,9 +172,8 @@ def legend_below(canvas: Any, panels: Iterable[Any]) -> None:
         return
 
     def wide(columns: int) -> float:
-        deep = math.ceil(len(found) / columns)  # labels fill column by column
-        parts = [list(found)[start : start + deep] for start in range(0, len(found), deep)]
-        return sum(0.55 + LETTER * max(map(len, part)) for part in parts)
+        parts = np.array_split([len(label) for label in found], columns)  # labels fill column by column, as evenly
+        return sum(0.55 + LETTER * max(part) for part in parts)
 
     columns = max(n for n in range(1, len(found) + 1) if n == 1 or wide(n) <= canvas.get_figwidth())
     canvas.legend(found.values(), found.keys(), loc="outside lower center", ncols=columns)

@@ -126,7 +126,8 @@ def _draw(specs: Sequence[Specification]):
     above = sum(spec.difference.low is not None and spec.difference.low > 0 for spec in specs)
     below = sum(spec.difference.high is not None and spec.difference.high < 0 for spec in specs)
     positive = sum(spec.difference.estimate > 0 for spec in specs)
-    place = f" ({usual[0][0]})" if usual else ""
+    several = len({spec.place for spec in specs}) > 1
+    place = f" ({usual[0][0]}{', or as named' if several else ''})" if usual else ""
     canvas.suptitle(
         f"VeCAF minus ActiveFT{place}: {positive} of {len(specs)} readings above zero, "
         f"whole interval above: {above}, below: {below}",
