@@ -35,13 +35,16 @@ HEADER = [
 ]
 
 
+def group_of(cell: str) -> str:
+    return cell.rpartition("/seed")[0]
+
+
 class Group:
     """The cells of one path. tables: those of a bundle."""
 
     def __init__(self, name: str, tables: dict[str, pd.DataFrame]):
         records, batches = (
-            tables[file][tables[file]["cell"].str.rpartition("/")[0] == name]
-            for file in (bundle.RECORDS, bundle.BATCHES)
+            tables[file][tables[file]["cell"].map(group_of) == name] for file in (bundle.RECORDS, bundle.BATCHES)
         )
         texts = records[records["file"] == bundle.METRICS]
         self.name, self._batches, self._ids = name, batches, tables[bundle.IDS]
@@ -81,16 +84,14 @@ class Group:
         return [float(loss) for loss in ends.groupby("loop").mean()]
 
 
-def groups(tables: dict[str, pd.DataFrame], asked: list[str]) -> list[Group]:
+def fitting(known: list[str], asked: list[str]) -> list[str]:
     """Return the groups that are asked for, each once, in the order of asking; raises ArtifactError for none."""
-    known = sorted({cell.rpartition("/")[0] for cell in tables[bundle.RECORDS]["cell"]})
-    found: dict[str, Group] = {}
+    found: list[str] = []
     for pattern in asked:
-        fitting = [name for name in known if fnmatchcase(name, pattern.rstrip("/"))]
-        if not fitting:
+        if not (names := [name for name in known if fnmatchcase(name, pattern.rstrip("/"))]):
             raise ArtifactError("\n  ".join([f"no finished cell fits {pattern}; finished are", *(known or ["none"])]))
-        found |= {name: Group(name, tables) for name in fitting if name not in found}
-    return list(found.values())
+        found += names
+    return list(dict.fromkeys(found))
 
 
 def lines(compared: list[Group], last: int) -> list[list[str]]:
@@ -116,9 +117,13 @@ def main(argv: list[str]) -> str:
     parser.add_argument("--last", type=int, default=5, help="batches at the end of a loop; 5")
     parser.add_argument("groups", nargs="+", metavar="GROUP", help="dataset/backbone/method/ratio/schedule")
     args = parser.parse_args(argv)
-    own, _ = publish.tables_of(args.root, dict(publish.cells(args.root)))
-    tables = bundle.merged(args.published, own)
-    rows = [HEADER, *lines(groups(tables, args.groups), args.last)]
+    own, records = dict(publish.cells(args.root)), args.published / bundle.RECORDS
+    published = [cell for cell, _ in bundle.digests(records)] if records.exists() else []
+    names = fitting(sorted({group_of(cell) for cell in [*own, *published]}), args.groups)
+    # Of the study's files only those of these groups are read.
+    new, _ = publish.tables_of(args.root, {cell: own[cell] for cell in own if group_of(cell) in names})
+    tables = bundle.merged(args.published, new)
+    rows = [HEADER, *lines([Group(name, tables) for name in names], args.last)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 

@@ -68,6 +68,9 @@ def test_a_reading_on_another_pool_says_whose_it_is(laid_over):
     specs = specification_curve.specifications(found)
     assert len({(spec.label, spec.place) for spec in specs}) == len(specs)
     elsewhere = {spec.label for spec in specs if "mislabelled" in spec.place}
+    canvas = specification_curve.build(collected(study, "specification_curve", numbers), layout).canvas
+    canvas.draw_without_rendering()
+    assert canvas._suptitle.get_window_extent().x1 <= canvas.bbox.x1  # the pool's name and "or as named" fit
     assert elsewhere == {f"{whose}mislabelled = 0.05" for whose in ("", "vecaf_uniform: ", "vecaf_accumulate: ")}
 
 

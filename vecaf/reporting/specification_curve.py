@@ -129,7 +129,7 @@ def _draw(specs: Sequence[Specification]):
     several = len({spec.place for spec in specs}) > 1
     place = f" ({usual[0][0]}{', or as named' if several else ''})" if usual else ""
     canvas.suptitle(
-        f"VeCAF minus ActiveFT{place}: {positive} of {len(specs)} readings above zero, "
+        f"VeCAF minus ActiveFT{place}\n{positive} of {len(specs)} readings above zero, "
         f"whole interval above: {above}, below: {below}",
         fontsize=8.5,
         x=0.01,
