@@ -23,9 +23,14 @@ def autocast(device: torch.device | str, precision: str) -> Iterator[None]:
         raise TrainingError(f"precision {precision!r} is not one of auto, float32, bfloat16")
     kind = torch.device(device).type
     low = precision == "bfloat16" or (precision == "auto" and kind == "cuda")
-    plain = kind == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    with torch.autocast(kind, dtype=torch.bfloat16, enabled=low), RoundedProducts() if low and plain else nullcontext():
+    rounded = low and kind == "cpu" and not multiplies_bfloat16()
+    with torch.autocast(kind, dtype=torch.bfloat16, enabled=low), RoundedProducts() if rounded else nullcontext():
         yield
+
+
+def multiplies_bfloat16() -> bool:
+    """Return whether torch has instructions of this processor for products of bfloat16."""
+    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 class RoundedProducts(TorchFunctionMode):
