@@ -26,7 +26,7 @@ def test_record_is_complete_and_plain_json():
         stage.note(flops=12.0)
     assert set(stage.record) == FIELDS | {"flops"}
     assert json.loads(json.dumps(stage.record, allow_nan=False)) == stage.record
-    assert set(stage.record["host"]) == {"cpu", "cores", "memory_mb", "system"}
+    assert set(stage.record["host"]) == {"cpu", "instructions", "cores", "memory_mb", "system"}
     assert stage.record["versions"]["python"].startswith("3.")
 
 

@@ -27,6 +27,7 @@ PACKAGES = (
     *("vecaf-benchmark", "snakemake", "numpy", "torch", "torchvision", "timm", "transformers", "accelerate"),
     *("safetensors", "scikit-learn", "scipy", "pandas", "pyarrow", "pydantic", "umap-learn", "fvcore"),
 )
+_VECTORS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 # Facts of a machine or an installation: equal in all stages of most cells, and then told once.
 _SHARED = ("device", "threads", "host", "versions", "git", "slurm_job")
 
@@ -195,20 +196,23 @@ def versions() -> dict[str, str]:
 
 @cache
 def host() -> dict[str, Any]:
-    """Return {"cpu", "cores", "memory_mb", "system"}: cores that this process may use, memory of the machine."""
+    """Return {"cpu", "instructions", "cores", "memory_mb", "system"} of the machine; cores: that this process may use.
+
+    instructions: of the vector instructions by which a product of matrices rounds differently, those it has.
+    """
     return {
-        "cpu": _known(_cpu_model),
+        "cpu": _known(lambda: _cpu_facts()["model name"]) or platform.processor() or None,
+        "instructions": _known(lambda: [name for name in _VECTORS if name in _cpu_facts()["flags"].split()]),
         "cores": _known(lambda: len(os.sched_getaffinity(0))) or os.cpu_count(),
         "memory_mb": _known(lambda: round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e6)),
         "system": _known(lambda: f"{platform.system()} {platform.machine()}"),
     }
 
 
-def _cpu_model() -> str | None:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or None
+def _cpu_facts() -> dict[str, str]:
+    """Return what Linux says of the first processor."""
+    first = Path("/proc/cpuinfo").read_text().partition("\n\n")[0]
+    return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in first.splitlines())}
 
 
 def _device_name(device: object | None) -> str:

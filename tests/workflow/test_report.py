@@ -68,7 +68,8 @@ def record(digest):
     stages = {f"loop1/{name}": {"seconds": 1.5} for name in ("score", "select", "finetune")} | {
         "evaluate": {"seconds": 0.5}
     }
-    facts = {"git": {"commit": "c0ffee", "dirty": False}, "host": {"cpu": "a CPU", "cores": 2}, "device": "cpu"}
+    facts = {"git": {"commit": "c0ffee", "dirty": False}, "device": "cpu"}
+    facts["host"] = {"cpu": "a CPU", "cores": 2, "instructions": ["avx2", "avx512f"]}
     return {"provenance": {"digest": digest, "stages": stages, "threads": 2, "versions": {"python": "3.11"}, **facts}}
 
 
@@ -113,6 +114,10 @@ def read(page):
 def test_every_link_has_its_place_and_nothing_comes_from_a_network(read):
     assert all(address.startswith(("#", "data:")) for address in read.outside)
     assert {address.removeprefix("#") for address, _ in read.links} <= read.ids
+
+
+def test_what_the_cells_ran_on_is_told(page):
+    assert "a CPU, 2 cores, avx2, avx512f" in page.read_text()
 
 
 def followed(read, method):

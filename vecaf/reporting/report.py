@@ -160,7 +160,8 @@ def _provenance(entries: Iterable[Mapping[str, Any]]) -> list[tuple[str, list[tu
         found["Commit"][git.get("commit", "unknown")[:12] + (", with changes" if git.get("dirty") else "")] += 1
         found["Device"][origin["device"] or "unknown"] += 1
         found["Threads"][str(origin["threads"] or "unknown")] += 1
-        found["Processor"][f"{host.get('cpu') or 'unknown'}, {host.get('cores')} cores"] += 1
+        vectors = "".join(f", {name}" for name in host.get("instructions") or [])
+        found["Processor"][f"{host.get('cpu') or 'unknown'}, {host.get('cores')} cores{vectors}"] += 1
         found["Packages"][", ".join(f"{name} {number}" for name, number in (origin["versions"] or {}).items())] += 1
     return [(name, counts.most_common()) for name, counts in found.items() if counts]
 
