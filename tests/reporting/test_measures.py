@@ -79,6 +79,13 @@ def test_flops_are_those_until_the_highest_level():
     assert set(found["backbone_macs"]) == {10}
 
 
+def test_an_encoder_without_a_network_has_no_cost_to_compare():
+    """TF-IDF costs no multiply-accumulate, which says nothing of the paper's encoders."""
+    counts = COUNTS | {("encoder", "bert"): {"part": "encoder", "name": "bert", "macs": 0.0}}
+    found = by_cell(measures.flops(CURVES, COSTS, LEVELS, MODELS, counts))
+    assert found["text_encoder_macs"].isna().all()
+
+
 def test_what_is_not_counted_is_no_number():
     costs = COSTS.assign(macs=COSTS["macs"].mask(COSTS["step"] == "caption"))
     found = by_cell(measures.flops(CURVES, costs, LEVELS, MODELS, COUNTS)).loc[("vecaf", 0)]

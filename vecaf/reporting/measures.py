@@ -38,7 +38,8 @@ def flops(
 
     spent: ``costs.COLUMNS``. models: ``KEYS`` → backbone, and of its parameters what ``profiles_of`` reads. Columns:
     ``flops_g_{part}`` for ``SHARES``, G multiply-accumulates in full, NaN for a cell that does not reach the level or
-    has a step that is not counted; backbone_macs and text_encoder_macs: of one image and one caption, NaN without text.
+    has a step that is not counted; backbone_macs and text_encoder_macs: of one image and one caption, NaN where no
+    network reads captions.
     """
     rows = []
     for key, seed, group in _cells(curves):
@@ -47,11 +48,12 @@ def flops(
         then = None if batches is None else costs.until(steps, _loops(group), batches)
         found = {part: costs.macs(then, part) for part in SHARES}
         profiles = profiles_of(key["backbone"], models[tuple(key.values())], counts)
+        text = (profiles.encoder or {}).get("macs") or None
         rows.append(
             key
             | {"seed": seed}
             | {f"flops_g_{part}": None if macs is None else macs / 1e9 for part, macs in found.items()}
-            | {"backbone_macs": profiles.backbone["macs"], "text_encoder_macs": (profiles.encoder or {}).get("macs")}
+            | {"backbone_macs": profiles.backbone["macs"], "text_encoder_macs": text}
         )
     return _table(rows)
 
