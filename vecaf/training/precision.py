@@ -37,7 +37,7 @@ class RoundedProducts(TorchFunctionMode):
     """Products of bfloat16 numbers, summed in float32 and rounded to bfloat16, by float32 instructions.
 
     That is what a processor with units for bfloat16 does, up to the order of sums and, within attention, to fewer
-    roundings. Without such units torch multiplies bfloat16 in a plain loop, which takes ten times as long as float32
+    roundings. Without such units torch multiplies bfloat16 in a plain loop, which takes many times as long as float32
     (``python -m benchmarks.rounded_products``). Gradients are rounded where the numbers were.
     """
 
