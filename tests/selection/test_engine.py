@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -156,18 +157,28 @@ class Memory(TorchDispatchMode):
 
     def __init__(self):
         super().__init__()
-        self.alive, self.peak, self.largest = [], 0, 0
+        self.holders, self.alive, self.peak, self.largest = Counter(), 0, 0, 0
 
     def __torch_dispatch__(self, function, types, arguments=(), options=None):
         out = function(*arguments, **(options or {}))
         for tensor in out if isinstance(out, (tuple, list)) else (out,):
             if isinstance(tensor, torch.Tensor) and tensor.layout == torch.strided:  # a sparse one is made of such
-                self.alive.append(weakref.ref(tensor))
-                self.largest = max(self.largest, tensor.untyped_storage().nbytes())
-        self.alive = [reference for reference in self.alive if reference() is not None]
-        storages = [tensor.untyped_storage() for reference in self.alive if (tensor := reference()) is not None]
-        self.peak = max(self.peak, sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values()))
+                self.hold(tensor)
+        self.peak = max(self.peak, self.alive)
         return out
+
+    def hold(self, tensor):
+        """Count the storage of a tensor once, until the last tensor that shows it is gone."""
+        storage = tensor.untyped_storage()
+        held, size = (storage.data_ptr(), storage.nbytes()), storage.nbytes()
+        self.largest = max(self.largest, size)
+        self.alive += 0 if self.holders[held] else size
+        self.holders[held] += 1
+        weakref.finalize(tensor, self.let_go, held)
+
+    def let_go(self, held):
+        self.holders[held] -= 1
+        self.alive -= 0 if self.holders[held] else held[1]
 
 
 @pytest.mark.parametrize(("name", "params"), [("activeft", {}), ("ods", {}), ("ods", {"objective": "released"})])
