@@ -40,6 +40,12 @@ def say_stale(exhibit):
         )
 
 
+def runs_beside(exhibit):
+    """Return the records of the bundle if it holds any cell of an exhibit; runs here are set beside theirs."""
+    held = any(published().get((str(cell), bundle.METRICS)) == study.digest(cell) for cell in study.cells(exhibit))
+    return [f"{PUBLISHED}{bundle.RECORDS}"] if held else []
+
+
 def bundle_of(exhibit, file):
     """Return a file of the bundle if any cell of an exhibit is read from it."""
     return [f"{PUBLISHED}{file}"] if any(in_bundle(cell) for cell in study.cells(exhibit)) else []

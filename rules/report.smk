@@ -4,7 +4,7 @@
 rule metrics:
     input:
         cells=lambda w: metrics_of(w.exhibit),
-        published=lambda w: bundle_of(w.exhibit, bundle.RECORDS),
+        published=lambda w: runs_beside(w.exhibit),
     output:
         rows=f"{root}/metrics/{{exhibit}}.parquet",
     log:

@@ -39,6 +39,7 @@ def row(records: Records, cell: str, digest: str | None, status: str | None, rea
         "ids": None,
         "origin": None,
         "digest": None,
+        "published_top1": None,
     }
     if digest is None or (found := records.find(cell)) is None:
         return empty
@@ -47,7 +48,15 @@ def row(records: Records, cell: str, digest: str | None, status: str | None, rea
     if made != digest:
         changed = f"{found.origin} with configuration {made}, the study now says {digest}"
         return empty | {"status": "stale", "reason": changed, "digest": made}
-    return table_row(found.content, origin=found.origin)
+    return table_row(found.content, origin=found.origin, published_top1=published_top1(records, cell, digest))
+
+
+def published_top1(records: Records, cell: str, digest: str) -> float | None:
+    """Return the published accuracy of a cell that was run here as well; of one configuration, it may differ."""
+    if (other := records.other(cell)) is None or other.content["provenance"]["digest"] != digest:
+        return None
+    check_metrics(other.content, other.place)
+    return other.content["metrics"]["top1"]
 
 
 def ood(records: Records, cell: str, digest: str | None, domains: list[str]) -> dict:

@@ -19,7 +19,9 @@ def collected(study, exhibit, numbers):
         found = {"top1": found, "mean_per_class": found} if isinstance(found, float) else found
         row = dict.fromkeys((*COLUMNS, *VALUES, *SELECTION, "ids", "snow", "fog")) | vars(cell)
         row |= {"status": "measured" if found else "not run"}
-        rows.append(row | ({"origin": "run", "digest": study.digest(cell)} | found if found else {}))
+        rows.append(
+            row | ({"origin": "run", "digest": study.digest(cell), "published_top1": None} | found if found else {})
+        )
     return pd.DataFrame(rows)
 
 

@@ -204,4 +204,4 @@ def test_a_row_carries_the_facts_and_the_ids_of_every_loop_in_order(complete):
     assert [name[0] for name in row["ids"].split()] == [*"123456789", "e", "f"]
     assert row["loss_z"] == sum(range(2, 12)) / 10
     assert row["overlap_initial"] == 0.5
-    assert list(row)[-2:] == ["origin", "digest"]
+    assert list(row)[-3:] == ["origin", "digest", "published_top1"]

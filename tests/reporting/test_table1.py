@@ -233,6 +233,21 @@ def test_published_values_are_marked():
     assert "(2 of 4 measured cells)" in " ".join(built.to_markdown().split())
 
 
+def test_notes_say_how_far_runs_are_from_their_published_results():
+    def notes(*published):
+        rows = [cell("vecaf", "1pct", [0.94, 0.93, 0.92]), cell("random", "1pct", [0.9])]
+        for row, top1 in zip(itertools.chain(*rows), published, strict=True):
+            row["published_top1"] = top1
+        built = build(rows, [("vecaf", "3loops"), ("random", "3loops")], [("cifar10", "1pct")])
+        return " ".join(built.to_markdown().split())
+
+    said = (
+        "Run here and published, too: 2 of these cells; top-1 here minus published −1.00 to +0.50 points, mean −0.25."
+    )
+    assert said in notes(0.95, 0.925, None, None)
+    assert "Run here and published" not in notes(None, None, None, None)
+
+
 def test_special_characters_are_escaped():
     rows = [cell("vecaf", "1pct", [0.93, 0.94])]
     changes = {

@@ -53,6 +53,17 @@ class Records:
             return Found(artifacts.read_json(own), str(own), "run")
         if (cell, file) not in self._texts or (self._cells / cell / METRICS).exists():
             return None
+        return self._published(cell, file)
+
+    def other(self, cell: str) -> Found | None:
+        """Return the published metrics of a cell that has its own, too, of another run; else None."""
+        own = self._cells / cell / METRICS
+        if (cell, METRICS) not in self._texts or not own.exists():
+            return None
+        found = self._published(cell, METRICS)
+        return None if found.content == artifacts.read_json(own) else found
+
+    def _published(self, cell: str, file: str) -> Found:
         text, bundle = self._texts[cell, file]
         place = f"{bundle}, {cell}/{file}"
         return Found(parsed(text, place), place, "published")

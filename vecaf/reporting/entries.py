@@ -13,7 +13,8 @@ from vecaf.errors import ArtifactError
 from vecaf.reporting import paper, statistics
 from vecaf.reporting.layout import KEYS, Layout
 
-COLUMNS = (*KEYS, "seed", "status", "reason", "origin", "digest")  # of every table, beside its numbers
+# Of every table, beside its numbers.
+COLUMNS = (*KEYS, "seed", "status", "reason", "origin", "digest", "published_top1")
 # A cell without any measured seed has the first of these that one of its seeds has.
 UNMEASURED = ("stale", "not run", "not reported")
 STATUSES = ("measured", *UNMEASURED)

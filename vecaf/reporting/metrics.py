@@ -205,11 +205,14 @@ def _loop(name: str) -> int:
     return int(name.removeprefix("loop"))
 
 
-def table_row(metrics: Mapping[str, Any], *, status: str = "measured", origin: str = "run") -> dict[str, Any]:
+def table_row(
+    metrics: Mapping[str, Any], *, status: str = "measured", origin: str = "run", published_top1: float | None = None
+) -> dict[str, Any]:
     """Return one row of the tidy table that exhibits are built from; metrics must have passed ``check_metrics``.
 
     Keys: those of the cell, status, reason, ``VALUES`` (fractions, None for what the cell does not have),
-    ``SELECTION``, ids (the hash of each loop's selection, in order, with blanks between), origin, digest.
+    ``SELECTION``, ids (the hash of each loop's selection, in order, with blanks between), origin, digest,
+    published_top1 (a fraction, of another run of the cell, which is published).
     """
     found = metrics["metrics"]
     numbers = {**found, **(found.get("one_vs_all") or {})}
@@ -222,4 +225,5 @@ def table_row(metrics: Mapping[str, Any], *, status: str = "measured", origin: s
         "ids": " ".join(metrics["provenance"]["ids"][name] for name in sorted(metrics["provenance"]["ids"], key=_loop)),
         "origin": origin,
         "digest": metrics["provenance"]["digest"],
+        "published_top1": published_top1,
     }

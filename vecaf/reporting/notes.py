@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from vecaf.reporting.contrasts import signed
 from vecaf.reporting.entries import STATUSES, Entry
 from vecaf.reporting.layout import Layout, loops, schedule_title
 from vecaf.reporting.statistics import MARGIN
@@ -113,6 +114,18 @@ def _counts(rows: pd.DataFrame) -> Iterator[str]:
     if published:
         share = f"{published} of {present['measured']} measured cells"
         yield f"†: from the published bundle, in whole or in part ({share})."
+    yield from _again(rows[rows["status"] == "measured"])
+
+
+def _again(measured: pd.DataFrame) -> Iterator[str]:
+    """Say how far cells that were run here are from their published results."""
+    again = measured.dropna(subset=["published_top1"])
+    if len(again):
+        points = 100 * (again["top1"] - again["published_top1"]).astype(float)
+        yield (
+            f"Run here and published, too: {len(again)} of these cells; top-1 here minus published "
+            f"{signed(points.min())} to {signed(points.max())} points, mean {signed(points.mean())}."
+        )
 
 
 def _unreported(entries: Sequence[Entry], layout: Layout) -> Iterator[str]:

@@ -127,11 +127,12 @@ def _entry(key: tuple, rows: pd.DataFrame, settings: Mapping[str, Any], records:
     for row in rows.sort_values("seed").itertuples(index=False):
         cell = f"{path}/seed{row.seed}"
         seed = {"seed": int(row.seed), "status": row.status, "origin": row.origin, "reason": _text(row.reason)}
-        seed |= {"digest": _text(row.digest), "command": None, "top1": None, "recall": None}
+        seed |= {"digest": _text(row.digest), "command": None, "top1": None, "recall": None, "published_top1": None}
         if row.status in ("measured", "stale", "not run"):
             seed["command"] = _command(f"{settings['root']}/cells/{cell}/metrics.json", settings)
         if row.status == "measured" and (record := records.find(cell)) is not None:
             seed |= {"top1": 100 * row.top1, "recall": None if pd.isna(row.recall_argmax) else 100 * row.recall_argmax}
+            seed["published_top1"] = None if pd.isna(row.published_top1) else 100 * row.published_top1
             made.append(record.content)
             for name, stage in record.content["provenance"]["stages"].items():
                 stages.setdefault(name.rpartition("/")[2], []).append(stage["seconds"])
