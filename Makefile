@@ -15,7 +15,7 @@ demo: .venv/installed
 	@$(BIN)/python demo/run.py
 
 test: .venv/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # A real SLURM of one node, started and stopped by the tests: needs root and `apt-get install slurm-wlm munge`.
 test-slurm: .venv/installed

@@ -41,3 +41,9 @@ def paper(paper_raw):
 @pytest.fixture(scope="session")
 def demo(demo_raw):
     return Study(config.load(demo_raw))
+
+
+def pytest_collection_modifyitems(items):
+    """Put modules with slow tests first: begun last, one of some minutes would run alone while other cores idle."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)

@@ -17,6 +17,7 @@ from vecaf.training.monitor import Monitor
 
 ROOT = Path(__file__).parents[2]
 SEEDS = {"batches": 11, "augmentation": 12}
+pytestmark = pytest.mark.slow
 
 
 def train(kind, out=None):

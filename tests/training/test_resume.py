@@ -23,6 +23,7 @@ from vecaf.training.monitor import Monitor
 ROOT = Path(__file__).parents[2]
 SPEC = stand_ins.SPEC | {"args": stand_ins.SPEC["args"] | {"depth": 4}}
 BATCHES, IMAGES = 130, 40  # more than two blocks in which losses are fetched
+pytestmark = pytest.mark.slow
 
 
 def inputs():

@@ -45,6 +45,7 @@ TINY = {
 }
 CELL = "results/demo/cells/digits/vit_digits/vecaf/5pct/2loops/seed0"
 STYLED = CELL.replace("vecaf", "clipstyler_snow")
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

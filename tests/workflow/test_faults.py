@@ -22,6 +22,7 @@ from pathlib import Path
 while not Path("go").exists():
     time.sleep(0.05)
 """
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

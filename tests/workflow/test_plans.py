@@ -10,6 +10,7 @@ from vecaf import selection
 
 CELLS = "results/demo/cells/digits/vit_digits"
 TABLES = tuple(f"table{number}" for number in range(1, 8))  # of the paper
+pytestmark = pytest.mark.slow
 
 
 def paper(project, *arguments, check=True):

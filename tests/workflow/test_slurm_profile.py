@@ -26,6 +26,7 @@ QUICK = (
     "--slurm-status-command squeue --slurm-init-seconds-before-status-checks 1 --latency-wait 5"
     " --configfile config/digits.yaml demo/study.yaml"
 )
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
