@@ -52,7 +52,8 @@ def main(argv: list[str]) -> str:
             precision=params["precision"],
         )
     records = read_records(args, params)
-    measured = found.metrics | {"per_class": dict(zip(classes, found.metrics["per_class"], strict=True))}
+    per_class = dict(zip(classes, found.metrics["per_class"], strict=True))
+    measured = found.metrics | {"classes": classes, "per_class": per_class}
     image = records["pretrained"]["info"]["macs_per_image"] + model.width * len(classes)
     facts = provenance(args, records, stage, image)
     metrics = cell_metrics(params["cell"], measured, costs(records, stage.record), facts)

@@ -1,5 +1,7 @@
 import copy
+import math
 
+import numpy as np
 import pytest
 
 from vecaf import artifacts, provenance
@@ -141,6 +143,7 @@ def diagnostics(**changed):
         "objective_of_random_sd": 0.25,
         "seconds": 2.0,
         "mislabelled_share": 0.25,
+        "class_histogram": [3, 0, 1],
         "warnings": ["not a number"],
     }
     return logged | changed
@@ -149,7 +152,8 @@ def diagnostics(**changed):
 def test_facts_are_means_over_the_loops_after_the_first():
     first = diagnostics(loss_ratio=100.0, overlap_previous=None, seconds=1e6, objective_of_random_sd=None)
     later = diagnostics(loss_ratio=2.5, loss_z=-1.0, classes_covered=4, objective_of_selected=-1.0, seconds=3.0)
-    facts = metrics.selection_facts([first, diagnostics(), later])
+    later["class_histogram"] = [0, 1, 3]
+    facts = metrics.selection_facts([first, diagnostics(), later], [0.5, 0.25, 1.0, None])
     assert facts == {
         "loss_ratio": 2.0,
         "loss_z": 1.5,
@@ -160,8 +164,48 @@ def test_facts_are_means_over_the_loops_after_the_first():
         "objective_gain": pytest.approx((1 / 0.25 - 1 / 0.25) / 2),
         "select_seconds": 2.5,
         "mislabelled_share": 0.25,
+        "class_imbalance": (0.75 - 0.25 + 2 * 0.25) / 2,  # three of four images are of one class, two classes have none
+        "recall_gap_latest": 1.0 - 0.5,  # the second class has an equal share, the fourth no test image
+        "recall_gap_before": 0.5 - 0.25,
     }
     assert tuple(facts) == metrics.SELECTION
+
+
+RECALLS = [0.5, 0.25, 1.0]  # of three classes
+
+
+def test_gaps_by_hand():
+    assert metrics.recall_gap([0.9, 0.8, 0.1, 0.3], [6, 4, 1, 1]) == pytest.approx(0.85 - 0.2)
+    assert metrics.recall_gap([0.9, 0.8, 0.1, 0.3], [6, 6]) == pytest.approx(0.85 - 0.2)  # the last two have no image
+    assert metrics.recall_gap([0.9, 0.8], [3, 3]) is None
+    assert metrics.recall_gap([0.9, None], [4, 2]) is None
+    assert metrics.recall_gap([], []) is None
+
+
+@pytest.mark.parametrize(("histogram", "distance"), [([5, 5], 0.0), ([10], 0.5), ([9, 1], 0.4), ([1, 9], 0.4)])
+def test_imbalance_by_hand(histogram, distance):
+    assert metrics.class_imbalance(histogram, 2) == pytest.approx(distance)
+
+
+def test_imbalance_of_random_sets_is_what_its_docstring_says():
+    drawn = np.random.default_rng(0).multinomial(250, [0.1] * 10, size=2000)
+    found = np.mean([metrics.class_imbalance(histogram.tolist(), 10) for histogram in drawn])
+    assert found == pytest.approx(math.sqrt(10 / (2 * math.pi * 250)), rel=0.1)
+
+
+def test_recalls_are_in_the_order_of_labels_which_json_does_not_keep(complete):
+    """zero, one: labels 0, 1; sorted names are the other way round, and only class folders are known to be sorted."""
+    assert metrics.class_recalls(complete) == []
+    told = complete["metrics"] | {"classes": ["zero", "one"]}
+    assert metrics.class_recalls(complete | {"metrics": told}) == [1, None]
+    complete["provenance"]["parameters"]["pool"] = {"source": "image_folder"}
+    assert metrics.class_recalls(complete) == [None, 1]
+
+
+def test_classes_are_those_of_the_recalls(complete):
+    complete["metrics"]["classes"] = ["zero", "two"]
+    with pytest.raises(ArtifactError, match="classes are not those of per_class"):
+        metrics.check_metrics(complete, "a file")
 
 
 def test_facts_of_a_single_selection_are_its_own():
@@ -181,9 +225,10 @@ def test_facts_of_a_single_selection_are_its_own():
     ],
 )
 def test_a_number_that_one_loop_lacks_is_unknown_for_the_cell(missing, fact):
-    facts = metrics.selection_facts([diagnostics(), diagnostics(), diagnostics(**missing)])
+    facts = metrics.selection_facts([diagnostics(), diagnostics(), diagnostics(**missing)], RECALLS)
     assert [name for name, value in facts.items() if value is None] == [fact]
-    assert all(value is not None for value in metrics.selection_facts([diagnostics(**missing), diagnostics()]).values())
+    first = metrics.selection_facts([diagnostics(**missing), diagnostics()], RECALLS)
+    assert all(value is not None for value in first.values())
 
 
 def test_selectors_that_log_nothing_and_cells_without_a_log_have_no_facts():

@@ -14,6 +14,7 @@ from vecaf.study import Study
 FACTS = {
     **{"loss_ratio": 1.5, "loss_z": -2.04, "overlap_top_loss": 0.25, "overlap_initial": 0.5, "overlap_previous": 0.1},
     **{"class_coverage": 0.98, "objective_gain": 6.26, "select_seconds": 12.3},
+    **{"class_imbalance": 0.174, "recall_gap_latest": 0.257, "recall_gap_before": -0.266},
 }
 # Accuracy by seed is GAIN more than that of a default of 70, 72 and 74 %; one-hot labels gain as much as captions.
 GAIN = {"vecaf": 0, "activeft": -0.03, "vecaf_no_cea": -0.02, "vecaf_one_hot": 0.001, "vecaf_shuffled": -0.01}
@@ -81,9 +82,21 @@ def test_a_line_by_hand(built):
     assert line[3].startswith("−1.00 ")
     assert line[3].count("−1.00") == 3
     assert line[4].startswith("+2.00 ")
-    assert line[5:] == ("1.50", "−2.0", "0.25", "0.50", "—", "—", "6.3", "0.98")
+    assert line[5:13] == ("1.50", "−2.0", "0.25", "0.50", "—", "—", "6.3", "0.98")
+    assert line[13:] == ("0.17", "+25.7 ± 0.0", "−26.6 ± 0.0")
     assert head[3] == "—"
     assert head[4].startswith("+3.00 ")
+
+
+def test_a_gap_of_some_seeds_only_is_none(paper):
+    """It would be of other cells than the accuracy beside it; zero is a gap like any other."""
+
+    def some(cell):
+        facts = {"recall_gap_latest": 0.1 * cell.seed, "recall_gap_before": None if cell.seed == 1 else 0.2}
+        return None if (found := numbers(cell)) is None else found | facts
+
+    line = next(line for line in group(build(paper, some), "CIFAR-10, 2 %, 3 loops").lines if line[0] == "VeCAF")
+    assert line[14:] == ("+10.0 ± 5.8", "—")
 
 
 def test_what_is_left_of_cea_is_measured_against_no_cea(built):

@@ -32,6 +32,7 @@ class Contrast:
     one class stands against all others). planned, stale: cells, and those run under another
     configuration. from_base: minus the method that it varies, None for that one itself.
     from_reference: minus ActiveFT under the same choices. selection: ``metrics.SELECTION`` → mean over seeds.
+    gaps: seed → ``metrics.recall_gap`` of the latest selection and of the one before.
     shared_with_base: Jaccard index of the ids with those of the base at the same seed and loop, mean over the loops
     after the first and the seeds; between_seeds: of the ids of two seeds, mean over pairs and the same loops.
     """
@@ -43,6 +44,7 @@ class Contrast:
     from_base: Difference | None
     from_reference: Difference | None
     selection: Mapping[str, float | None]
+    gaps: tuple[Mapping[int, float], Mapping[int, float]]
     shared_with_base: float | None
     between_seeds: float | None
 
@@ -95,6 +97,7 @@ def _contrast(
     values = _by_seed(group, metric)
     base = _base_of(spec, specs)
     itself = base is spec
+    gaps = (_by_seed(group, "recall_gap_latest"), _by_seed(group, "recall_gap_before"))
     reference = None
     if spec["reference"] is not None:
         reference = groups[_key({**spec, "method": spec["reference"]})]
@@ -106,6 +109,7 @@ def _contrast(
         from_base=None if itself else statistics.paired_difference(values, _by_seed(groups[_key(base)], metric)),
         from_reference=None if reference is None else statistics.paired_difference(values, _by_seed(reference, metric)),
         selection={name: _mean(done[name]) for name in SELECTION},
+        gaps=tuple(found if found.keys() == values.keys() else {} for found in gaps),
         shared_with_base=None if itself else _shared(chosen, _key(spec), _key(base)),
         between_seeds=_between(chosen, _key(spec)),
     )
@@ -190,6 +194,13 @@ def percent(values: Iterable[float]) -> str:
         return "not run"
     error = statistics.standard_error(values)
     return f"{statistics.mean(values):.2f} ± {'n/a' if error is None else f'{error:.2f}'}"
+
+
+def gap(values: Iterable[float]) -> str:
+    """Return the mean of fractions in points, with its sign, ± standard error: ``+25.7 ± 3.1``; a dash of nothing."""
+    values = [100 * value for value in values]
+    error = statistics.standard_error(values)
+    return signed(statistics.mean(values), 1) + ("" if error is None else f" ± {error:.1f}") if values else "—"
 
 
 def points(difference: Difference | None) -> str:

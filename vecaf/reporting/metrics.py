@@ -18,10 +18,11 @@ SCHEMA_VERSION = 1
 # The numbers of a tidy row; those of one class against all others are None in the rows of other objectives.
 ONE_VS_ALL = ("recall_argmax", "recall_half", "binary_accuracy", "balanced_accuracy")
 VALUES = ("top1", "mean_per_class", *ONE_VS_ALL)
-# What the selections of a cell are like; see ``selection_facts``.
+# What the selections of a cell are like, and which classes they leave in the model; see ``selection_facts``.
 SELECTION = (
     *("loss_ratio", "loss_z", "overlap_top_loss", "overlap_initial", "overlap_previous"),
     *("class_coverage", "objective_gain", "select_seconds", "mislabelled_share"),
+    *("class_imbalance", "recall_gap_latest", "recall_gap_before"),
 )
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -57,7 +58,8 @@ class OneVsAll(_Block):
 
 
 class Metrics(_Block):
-    """Accuracy on the whole test set, as fractions. per_class: class name → accuracy, None without a test image.
+    """Accuracy on the whole test set, as fractions. per_class: class name → accuracy, None without a test image;
+    classes: their names in the order of labels.
 
     one_vs_all: of cells whose objective is one class against all others.
     """
@@ -65,8 +67,15 @@ class Metrics(_Block):
     top1: Fraction
     mean_per_class: Fraction
     per_class: dict[str, Fraction | None] = Field(min_length=1)
+    classes: list[str] | None = None
     n: int = Field(ge=1, description="test images")
     one_vs_all: OneVsAll | None = None
+
+    @model_validator(mode="after")
+    def _of_the_same_classes(self) -> Metrics:
+        if self.classes is not None and sorted(self.classes) != sorted(self.per_class):
+            raise ValueError("classes are not those of per_class")
+        return self
 
 
 class LoopTimings(_Block):
@@ -177,13 +186,16 @@ def _problem(detail: Mapping[str, Any]) -> str:
     return f"{name}: {text}" if isinstance(detail["input"], dict | list) else f"{name} is {detail['input']!r}: {text}"
 
 
-def selection_facts(loops: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+def selection_facts(
+    loops: Sequence[Mapping[str, Any]], recalls: Sequence[float | None] = ()
+) -> dict[str, float | None]:
     """Return ``SELECTION`` of a cell: means over the loops after the first, whose scores are of trained weights.
 
-    loops: diagnostics of each selection. A cell with one selection has that one's. class_coverage: classes covered
-    over those that a random set covers on average; objective_gain: by how much the selected images as centroids have
-    a lower objective than random sets have, in standard deviations of theirs; select_seconds: of choosing alone. None
-    where a loop lacks a number.
+    loops: diagnostics of each selection. A cell with one selection has that one's. recalls: accuracy on each class.
+    class_coverage: classes covered over those that a random set covers on average; objective_gain: by how much the
+    selected images as centroids have a lower objective than random sets have, in standard deviations of theirs;
+    select_seconds: of choosing alone; class_imbalance: see there; recall_gap_latest, recall_gap_before: ``recall_gap``
+    of the last selection and of the one before it. None where a loop lacks a number.
     """
 
     def of(loop: Mapping[str, Any]) -> dict[str, float | None]:
@@ -193,12 +205,54 @@ def selection_facts(loops: Sequence[Mapping[str, Any]]) -> dict[str, float | Non
         if loop.get("objective_of_random_sd"):
             lower = loop["objective_of_random_mean"] - loop["objective_of_selected"]
             found["objective_gain"] = lower / loop["objective_of_random_sd"]
+        if recalls and loop.get("class_histogram"):
+            found["class_imbalance"] = class_imbalance(loop["class_histogram"], len(recalls))
         found["select_seconds"] = loop.get("seconds")
         return found
 
     each = [of(loop) for loop in loops[1:] or loops]
     values = {name: [found[name] for found in each] for name in SELECTION}
-    return {name: None if None in some or not some else math.fsum(some) / len(some) for name, some in values.items()}
+    facts = {name: None if None in some or not some else math.fsum(some) / len(some) for name, some in values.items()}
+    for name, loop in zip(("recall_gap_latest", "recall_gap_before"), reversed(loops), strict=False):
+        facts[name] = recall_gap(recalls, loop.get("class_histogram") or ())
+    return facts
+
+
+def class_recalls(metrics: Mapping[str, Any]) -> list[float | None]:
+    """Return the accuracy on each class in the order of labels, None without a test image; empty if no order is known.
+
+    JSON sorts the classes by name; a record from before ``classes`` was written says no other order, and only class
+    folders have that one for sure.
+    """
+    recalls, classes = metrics["metrics"]["per_class"], metrics["metrics"].get("classes")
+    if classes is None and metrics["provenance"]["parameters"].get("pool", {}).get("source") == "image_folder":
+        classes = sorted(recalls)
+    return [recalls[name] for name in classes or ()]
+
+
+def class_imbalance(histogram: Sequence[int], classes: int) -> float:
+    """Return the total variation distance of a selection's class shares from equal ones, in [0, 1 − 1/classes].
+
+    histogram: images of each class, those beyond its end have none. Random sets are not at 0: of a balanced pool's
+    C classes, K images have about √(C / (2πK)) where K is some times C.
+    """
+    counts = [*histogram, *[0] * (classes - len(histogram))]
+    return math.fsum(abs(count / sum(counts) - 1 / classes) for count in counts) / 2
+
+
+def recall_gap(recalls: Sequence[float | None], histogram: Sequence[int]) -> float | None:
+    """Return the mean recall of classes that have more than an equal share of a selection, minus that of the others.
+
+    recalls: of each class, None without a test image. Classes with exactly an equal share are on neither side; None
+    where one of both sides has no class.
+    """
+    if not recalls:
+        return None
+    counts = [*histogram, *[0] * (len(recalls) - len(histogram))]
+    seen = [(count * len(counts) - sum(counts), recall) for count, recall in zip(counts, recalls, strict=True)]
+    more = [recall for excess, recall in seen if excess > 0 and recall is not None]
+    less = [recall for excess, recall in seen if excess < 0 and recall is not None]
+    return math.fsum(more) / len(more) - math.fsum(less) / len(less) if more and less else None
 
 
 def _loop(name: str) -> int:
@@ -221,7 +275,7 @@ def table_row(
         "status": status,
         "reason": None,
         **{name: numbers.get(name) for name in VALUES},
-        **selection_facts(metrics["provenance"].get("selection") or []),
+        **selection_facts(metrics["provenance"].get("selection") or [], class_recalls(metrics)),
         "ids": " ".join(metrics["provenance"]["ids"][name] for name in sorted(metrics["provenance"]["ids"], key=_loop)),
         "origin": origin,
         "digest": metrics["provenance"]["digest"],

@@ -9,7 +9,7 @@ import pandas as pd
 
 from vecaf.reporting import contrasts
 from vecaf.reporting.comparison import Group
-from vecaf.reporting.contrasts import PLACE, Contrast, points
+from vecaf.reporting.contrasts import PLACE, Contrast, gap, points
 from vecaf.reporting.layout import cell_path, ratio_title, schedule_title
 from vecaf.reporting.listing import Listing
 from vecaf.reporting.statistics import standard_deviation
@@ -17,6 +17,7 @@ from vecaf.reporting.statistics import standard_deviation
 _HEADER = (
     *("Reading", "Accuracy", "n", "minus default", "minus ActiveFT", "Loss ratio", "Loss z", "In top K by loss"),
     *("Kept of start", "As default", "Between seeds", "Objective gain", "Class coverage"),
+    *("Class imbalance", "Gap by latest set", "Gap by set before"),
 )
 _MISLABELLED = "Mislabelled"  # a column where the labels of a pool are wrong in part
 _NUMERIC = 1
@@ -118,6 +119,8 @@ def _line(contrast: Contrast) -> tuple[str, ...]:
         _fixed(contrast.between_seeds, 2),
         _fixed(of["objective_gain"], 1),
         _fixed(of["class_coverage"], 2),
+        _fixed(of["class_imbalance"], 2),
+        *(gap(values.values()) for values in contrast.gaps),
     )
 
 
@@ -183,6 +186,12 @@ def _notes(found: Sequence[Contrast], layout: Mapping[str, Any]) -> Iterator[str
     yield (
         "Objective gain: how far the selected images, as centroids, lie below random sets in the method's own "
         "objective, in standard deviations of theirs. Class coverage: classes covered over what a random set covers."
+    )
+    yield (
+        "Class imbalance: half of the summed distances of class shares from equal ones (random sets are not at 0). Gap "
+        "by latest set, by set before: accuracy on classes that have more than an equal share of the last selection, "
+        "or of the one before it, minus accuracy on those that have less, in points ± standard error. Far above zero "
+        "by the latest set: what a loop left out is forgotten."
     )
     yield (
         "What is left of CEA: with the text of other images, without the class name, or with one-hot labels in place "
