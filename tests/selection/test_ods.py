@@ -10,6 +10,7 @@ from pools import SEEDS, make_inputs, permuted, quick
 
 from vecaf import selection
 from vecaf.errors import SelectionError
+from vecaf.selection.ods import over_class_means
 
 
 def ods(inputs, k=20, seeds=SEEDS, **params):
@@ -48,6 +49,26 @@ def test_only_the_ratio_of_losses_matters(inputs):
     scaled_ids, scaled = ods(replace(inputs, losses=inputs.losses * 64))  # a power of two: exact
     np.testing.assert_array_equal(ids, scaled_ids)
     assert scaled["member_objectives"] == found["member_objectives"]
+
+
+def test_within_classes_a_hard_class_is_like_any_other(inputs):
+    """A power of two is exact, so not one id may differ; hard samples of a class are preferred still."""
+    harder = replace(inputs, losses=np.where(inputs.labels == 4, 64, 1).astype(np.float32) * inputs.losses)
+    plain, hard = (ods(pool, objective="within_class", iterations=400)[0] for pool in (inputs, harder))
+    np.testing.assert_array_equal(plain, hard)
+    for objective in ("uniform", "eq7"):
+        assert not np.array_equal(plain, ods(inputs, objective=objective, iterations=400)[0])
+
+
+def test_within_classes_labels_go_with_their_losses(inputs):
+    order = np.random.default_rng(5).permutation(len(inputs))
+    found = ods(permuted(inputs, order), objective="within_class")[0]
+    np.testing.assert_array_equal(np.sort(found), np.sort(ods(inputs, objective="within_class")[0]))
+
+
+def test_losses_over_class_means_by_hand():
+    losses, labels = np.array([1.0, 3.0, 0.0, 8.0, 0.0]), np.array([0, 0, 1, 3, 1])
+    np.testing.assert_array_equal(over_class_means(losses, labels), [0.5, 1.5, 0.0, 1.0, 0.0])
 
 
 def test_losses_decide(inputs):

@@ -21,8 +21,10 @@ TOLERANCE, WINDOW = 1e-4, 10  # "until convergence": relative change over ten it
 class Params(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    objective: Literal["eq7", "released", "uniform"] = Field(
-        "eq7", description="equation 7; the released code's weighted InfoNCE; equation 7 with every loss one"
+    objective: Literal["eq7", "released", "uniform", "within_class"] = Field(
+        "eq7",
+        description="equation 7; the released code's weighted InfoNCE; equation 7 with every loss one, or with each "
+        "over the mean of its class",
     )
     diversity: float = Field(0.1, ge=0, description="λ of equation 7 (balance of the released form)")
     temperature: float = Field(0.07, gt=0, description="τ of both terms; the paper prints none")
@@ -124,6 +126,8 @@ class ODS(Selector):
         losses = np.asarray(inputs.losses, dtype=np.float64)[order]
         if self.params.objective == "uniform" or (inputs.loop == 1 and self.params.first_loop == "uniform"):
             losses = np.ones_like(losses)
+        if self.params.objective == "within_class":
+            losses = over_class_means(losses, inputs.labels[order])
         if losses.min() < 0:
             bad = int(inputs.ids[order][losses.argmin()])
             raise SelectionError(f"ods: the loss of id {bad} is {losses.min():.3g}; equation 3 needs losses ≥ 0")
@@ -142,3 +146,13 @@ class ODS(Selector):
         if self.params.objective == "released":
             return objectives.contrastive(self.params.temperature, self.params.diversity)
         return objectives.separate_terms(self.params.temperature, self.params.diversity)
+
+
+def over_class_means(losses: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return each loss over the mean loss of its class, (N,) float64; 0 in a class whose losses are all 0.
+
+    No source: a control. Every class then weighs what it has of the pool, so that what is preferred is hard within its
+    class, and no class is.
+    """
+    means = np.bincount(labels, weights=losses) / np.maximum(np.bincount(labels), 1)
+    return losses / np.where(means > 0, means, 1.0)[labels]
