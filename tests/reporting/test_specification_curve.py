@@ -71,7 +71,8 @@ def test_a_reading_on_another_pool_says_whose_it_is(laid_over):
     canvas = specification_curve.build(collected(study, "specification_curve", numbers), layout).canvas
     canvas.draw_without_rendering()
     assert canvas._suptitle.get_window_extent().x1 <= canvas.bbox.x1  # the pool's name and "or as named" fit
-    assert elsewhere == {f"{whose}mislabelled = 0.05" for whose in ("", "vecaf_uniform: ", "vecaf_accumulate: ")}
+    others = ("vecaf_uniform: ", "vecaf_within_class: ", "vecaf_accumulate: ")
+    assert elsewhere == {f"{whose}mislabelled = 0.05" for whose in ("", *others)}
 
 
 def test_differences_are_those_under_the_same_choices(specs):
