@@ -52,6 +52,7 @@ def cells_of(line):
 def test_each_place_has_its_readings_and_the_two_questions_where_they_were_asked(built):
     assert [(group.heading, len(group.lines)) for group in built.groups] == [
         ("CIFAR-10, 2 %, 3 loops", 58),
+        ("What is selected: CIFAR-10, 2 %, 3 loops", len(GAIN)),
         ("What is left of CEA: CIFAR-10, 2 %, 3 loops", 19),
         ("What the ensemble brings: CIFAR-10, 2 %, 3 loops", 10),
         ("CIFAR-10, resize 256 and crop 224, 2 %, 3 loops", 2),
@@ -82,10 +83,17 @@ def test_a_line_by_hand(built):
     assert line[3].startswith("−1.00 ")
     assert line[3].count("−1.00") == 3
     assert line[4].startswith("+2.00 ")
-    assert line[5:13] == ("1.50", "−2.0", "0.25", "0.50", "—", "—", "6.3", "0.98")
-    assert line[13:] == ("0.17", "+25.7 ± 0.0", "−26.6 ± 0.0")
     assert head[3] == "—"
     assert head[4].startswith("+3.00 ")
+
+
+def test_what_is_selected_is_told_of_what_has_run(built):
+    found = {line[0]: line[1:] for line in group(built, "What is selected: CIFAR-10, 2 %, 3 loops").lines}
+    assert list(found)[0] == "VeCAF"
+    assert "cea.projection = ridge" not in found
+    line = found["captioner = blip2_shuffled"]
+    assert line[:8] == ("1.50", "−2.0", "0.25", "0.50", "—", "—", "6.3", "0.98")
+    assert line[8:] == ("0.17", "+25.7 ± 0.0", "−26.6 ± 0.0")
 
 
 def test_a_gap_of_some_seeds_only_is_none(paper):
@@ -95,8 +103,8 @@ def test_a_gap_of_some_seeds_only_is_none(paper):
         facts = {"recall_gap_latest": 0.1 * cell.seed, "recall_gap_before": None if cell.seed == 1 else 0.2}
         return None if (found := numbers(cell)) is None else found | facts
 
-    line = next(line for line in group(build(paper, some), "CIFAR-10, 2 %, 3 loops").lines if line[0] == "VeCAF")
-    assert line[14:] == ("+10.0 ± 5.8", "—")
+    line = group(build(paper, some), "What is selected: CIFAR-10, 2 %, 3 loops").lines[0]
+    assert (line[0], *line[-2:]) == ("VeCAF", "+10.0 ± 5.8", "—")
 
 
 def test_what_is_left_of_cea_is_measured_against_no_cea(built):
@@ -153,7 +161,8 @@ def test_unmeasured_lines_are_counted_and_measured_ones_kept(paper):
 
 def test_a_study_where_nothing_is_measured_has_the_same_lines(paper, built):
     empty = build(paper, lambda cell: None)
-    assert [len(group.lines) for group in empty.groups] == [len(group.lines) for group in built.groups]
+    kept = [len(group.lines) for group in built.groups if not group.heading.startswith("What is selected")]
+    assert [len(group.lines) for group in empty.groups] == kept
     assert {line[1] for group in empty.groups for line in group.lines} == {"not run"}
     assert {float(line["n"]) for line in lines(empty)} == {0}
     assert check_latex(empty.to_latex()) == len(empty.groups)
@@ -194,8 +203,11 @@ def test_a_study_without_cea_or_without_none_asks_not_what_is_left_of_it(paper_r
     block = {"datasets": {"cifar10": ["1pct", "2pct"]}, "methods": ["vecaf", *varied]}
     study = Study(config.load(merge(paper_raw, {"exhibits": {"readings": {"blocks": [block]}}})))
     built = build(study, numbers)
-    assert [group.heading for group in built.groups] == ["CIFAR-10, 1 %, 3 loops", "CIFAR-10, 2 %, 3 loops"]
-    assert {line[4] for group in built.groups for line in group.lines} == {"—"}  # no ActiveFT to compare with
+    places = ("CIFAR-10, 1 %, 3 loops", "CIFAR-10, 2 %, 3 loops")
+    assert [group.heading for group in built.groups] == [
+        f"{what}{place}" for place in places for what in ("", "What is selected: ")
+    ]
+    assert {line[4] for place in places for line in group(built, place).lines} == {"—"}  # no ActiveFT to compare with
 
 
 def test_ratios_are_compared_with_their_own_default(paper_raw):

@@ -20,6 +20,7 @@ from vecaf.reporting.verdicts import VERDICTS, Judged, Numbers, of_paper, of_stu
 _HEADER = (
     "Claim",
     "Verdict",
+    "The paper's own numbers",
     "Estimate [95 %]",
     "Asked",
     "p",
@@ -27,7 +28,6 @@ _HEADER = (
     "n",
     "Holding",
     "Cells",
-    "The paper's own numbers",
 )
 _TEXTS = ("Claim", "The paper says", "Decided by", "How it is asked")
 
@@ -51,7 +51,7 @@ def build(
     adjusted = statistics.holm([judged.p for judged in measured])
     lines = list(zip(plan["claims"], measured, adjusted, printed, strict=True))
     groups = (
-        Group("Verdicts", _HEADER, tuple(_verdict_line(*line) for line in lines), 2),
+        Group("Verdicts", _HEADER, tuple(_verdict_line(*line) for line in lines), 3),
         Group("What is compared", _TEXTS, tuple(_text_line(*line) for line in lines), len(_TEXTS)),
     )
     records = tuple(record for line in lines for record in _records(*line))
@@ -73,6 +73,7 @@ def _verdict_line(claim: Mapping[str, Any], judged: Judged, holm: float | None, 
     return (
         claim["id"],
         judged.verdict,
+        _own_numbers(*printed),
         "—" if decisive is None else _estimate(decisive.difference, judged.assertion),
         "—" if judged.assertion is None else _threshold(judged.assertion),
         _p(judged.p),
@@ -80,7 +81,6 @@ def _verdict_line(claim: Mapping[str, Any], judged: Judged, holm: float | None, 
         "—" if decisive is None or decisive.difference is None else str(decisive.difference.n),
         f"{holding} of {len(judged.compared)}" if judged.compared else "—",
         f"{cells} of {planned}" if planned else "—",
-        _own_numbers(*printed),
     )
 
 

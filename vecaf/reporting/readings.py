@@ -14,10 +14,10 @@ from vecaf.reporting.layout import cell_path, ratio_title, schedule_title
 from vecaf.reporting.listing import Listing
 from vecaf.reporting.statistics import standard_deviation
 
-_HEADER = (
-    *("Reading", "Accuracy", "n", "minus default", "minus ActiveFT", "Loss ratio", "Loss z", "In top K by loss"),
-    *("Kept of start", "As default", "Between seeds", "Objective gain", "Class coverage"),
-    *("Class imbalance", "Gap by latest set", "Gap by set before"),
+_HEADER = ("Reading", "Accuracy", "n", "minus default", "minus ActiveFT")
+_SELECTED_HEADER = (
+    *("What is selected", "Loss ratio", "Loss z", "In top K by loss", "Kept of start", "As default", "Between seeds"),
+    *("Objective gain", "Class coverage", "Class imbalance", "Gap by latest set", "Gap by set before"),
 )
 _MISLABELLED = "Mislabelled"  # a column where the labels of a pool are wrong in part
 _NUMERIC = 1
@@ -38,8 +38,9 @@ def build(rows: pd.DataFrame, layout: Mapping[str, Any], ids: pd.DataFrame | Non
 
 
 def _groups(place: tuple, found: Sequence[Contrast]) -> Iterator[Group]:
-    """Yield the readings of one place, then what is left of CEA and what the ensemble brings, where these were run."""
+    """Yield the readings of one place and what they select, then what is left of CEA and what the ensemble brings."""
     yield _group(place, found)
+    yield from _selected(place, found)
     inside = [contrast for contrast in found if _place(contrast) == place and contrast.spec["root"] == "vecaf"]
     inside = [contrast for contrast in inside if contrast.spec["base"][1] == "vecaf"]
     without = next((contrast for contrast in inside if list(contrast.spec["changes"]) == ["cea"]), None)
@@ -86,17 +87,30 @@ def _place(contrast: Contrast) -> tuple:
 
 
 def _group(place: tuple, found: Sequence[Contrast]) -> Group:
+    inside = _ordered(place, found)
+    paths = tuple(cell_path(contrast.spec) for contrast in inside)
+    return Group(_heading(place, inside), _HEADER, tuple(map(_line, inside)), _NUMERIC, paths)
+
+
+def _selected(place: tuple, found: Sequence[Contrast]) -> Iterator[Group]:
+    """Yield what the readings that have run select, and which classes that leaves in the model."""
+    inside = [contrast for contrast in _ordered(place, found) if contrast.values]
+    if not inside:
+        return
+    wrong = any(contrast.selection["mislabelled_share"] is not None for contrast in inside)
+    lines = [_selected_line(contrast) for contrast in inside]
+    if wrong:
+        more = [_fixed(contrast.selection["mislabelled_share"], 3) for contrast in inside]
+        lines = [(*line, share) for line, share in zip(lines, more, strict=True)]
+    header = (*_SELECTED_HEADER, _MISLABELLED) if wrong else _SELECTED_HEADER
+    yield Group(f"What is selected: {_heading(place, inside)}", header, tuple(lines), _NUMERIC)
+
+
+def _ordered(place: tuple, found: Sequence[Contrast]) -> list[Contrast]:
+    """Return the readings of a place, each below the method that it varies."""
     inside = [contrast for contrast in found if _place(contrast) == place]
-    bases = dict.fromkeys(tuple(contrast.spec["base"]) for contrast in inside)
-    ordered = [contrast for base in bases for contrast in inside if tuple(contrast.spec["base"]) == base]
-    ordered.sort(key=lambda contrast: list(bases).index(tuple(contrast.spec["base"])))
-    wrong = any(contrast.selection["mislabelled_share"] is not None for contrast in ordered)
-    more = [(_fixed(contrast.selection["mislabelled_share"], 3),) if wrong else () for contrast in ordered]
-    lines = tuple((*_line(contrast), *last) for contrast, last in zip(ordered, more, strict=True))
-    header = (*_HEADER, _MISLABELLED) if wrong else _HEADER
-    return Group(
-        _heading(place, inside), header, lines, _NUMERIC, tuple(cell_path(contrast.spec) for contrast in ordered)
-    )
+    bases = list(dict.fromkeys(tuple(contrast.spec["base"]) for contrast in inside))
+    return sorted(inside, key=lambda contrast: bases.index(tuple(contrast.spec["base"])))
 
 
 def _heading(place: tuple, inside: Sequence[Contrast]) -> str:
@@ -105,14 +119,19 @@ def _heading(place: tuple, inside: Sequence[Contrast]) -> str:
 
 
 def _line(contrast: Contrast) -> tuple[str, ...]:
-    name = f"{contrast.whose}{contrast.label}"
-    of = contrast.selection
     return (
-        name + (" (recall)" if contrast.metric != "top1" else ""),
+        _name(contrast),
         contrast.accuracy,
         f"{len(contrast.values)} of {contrast.planned}",
         points(contrast.from_base),
         points(contrast.from_reference),
+    )
+
+
+def _selected_line(contrast: Contrast) -> tuple[str, ...]:
+    of = contrast.selection
+    return (
+        _name(contrast),
         *(_fixed(of[key], digits) for key, digits in (("loss_ratio", 2), ("loss_z", 1), ("overlap_top_loss", 2))),
         _fixed(of["overlap_initial"], 2),
         _fixed(contrast.shared_with_base, 2),
@@ -122,6 +141,10 @@ def _line(contrast: Contrast) -> tuple[str, ...]:
         _fixed(of["class_imbalance"], 2),
         *(gap(values.values()) for values in contrast.gaps),
     )
+
+
+def _name(contrast: Contrast) -> str:
+    return f"{contrast.whose}{contrast.label}" + (" (recall)" if contrast.metric != "top1" else "")
 
 
 def _record(contrast: Contrast) -> dict[str, Any]:
