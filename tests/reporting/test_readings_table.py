@@ -89,7 +89,7 @@ def test_a_line_by_hand(built):
 
 def test_what_is_selected_is_told_of_what_has_run(built):
     found = {line[0]: line[1:] for line in group(built, "What is selected: CIFAR-10, 2 %, 3 loops").lines}
-    assert list(found)[0] == "VeCAF"
+    assert next(iter(found)) == "VeCAF"
     assert "cea.projection = ridge" not in found
     line = found["captioner = blip2_shuffled"]
     assert line[:8] == ("1.50", "−2.0", "0.25", "0.50", "—", "—", "6.3", "0.98")

@@ -16,8 +16,8 @@ from vecaf.reporting.statistics import standard_deviation
 
 _HEADER = ("Reading", "Accuracy", "n", "minus default", "minus ActiveFT")
 _SELECTED_HEADER = (
-    *("What is selected", "Loss ratio", "Loss z", "In top K by loss", "Kept of start", "As default", "Between seeds"),
-    *("Objective gain", "Class coverage", "Class imbalance", "Gap by latest set", "Gap by set before"),
+    *("Reading", "Loss", "z", "Top K", "Kept", "Default", "Seeds", "Gain", "Classes", "Imbalance"),
+    *("Gap, latest", "Gap, before"),
 )
 _MISLABELLED = "Mislabelled"  # a column where the labels of a pool are wrong in part
 _NUMERIC = 1
@@ -197,24 +197,24 @@ def _notes(found: Sequence[Contrast], layout: Mapping[str, Any]) -> Iterator[str
             "the dataset's mislabelled."
         )
     yield (
-        "Of the selections after the first loop, means over loops and seeds. Loss ratio: mean loss of the selection "
-        "over the pool's; loss z: their difference in standard deviations of a random set's mean; in top K by loss: "
+        "What is selected: means over seeds and the loops after the first, of readings that have run. Loss: mean loss "
+        "of the selection over the pool's; z: their difference in standard deviations of a random set's mean; top K: "
         "share of the selection among the K largest losses."
     )
     yield (
-        "Kept of start: share of the selection that was among its random initial ids (above 0.8 it is random in "
-        "disguise). As default, between seeds: Jaccard index of the ids with the default's at the same seed and loop, "
-        "and of two seeds; tiny perturbations alone change an eighth to a fifth of the ids, so 0.7 is no difference."
+        "Kept: share of the selection that was among its random initial ids (above 0.8 it is random in disguise). "
+        "Default, seeds: Jaccard index of the ids with the default's at the same seed and loop, and of two seeds; tiny "
+        "perturbations alone change an eighth to a fifth of the ids, so 0.7 is no difference."
     )
     yield (
-        "Objective gain: how far the selected images, as centroids, lie below random sets in the method's own "
-        "objective, in standard deviations of theirs. Class coverage: classes covered over what a random set covers."
+        "Gain: how far the selected images, as centroids, lie below random sets in the method's own objective, in "
+        "standard deviations of theirs. Classes: those covered over what a random set covers. Imbalance: half of "
+        "the summed distances of class shares from equal ones (random sets are not at 0)."
     )
     yield (
-        "Class imbalance: half of the summed distances of class shares from equal ones (random sets are not at 0). Gap "
-        "by latest set, by set before: accuracy on classes that have more than an equal share of the last selection, "
-        "or of the one before it, minus accuracy on those that have less, in points ± standard error. Far above zero "
-        "by the latest set: what a loop left out is forgotten."
+        "Gap, latest, before: accuracy on classes that have more than an equal share of the last selection, or of the "
+        "one before it, minus accuracy on those that have less, in points ± standard error. Far above zero by the "
+        "latest set: what a loop leaves out is forgotten."
     )
     yield (
         "What is left of CEA: with the text of other images, without the class name, or with one-hot labels in place "
