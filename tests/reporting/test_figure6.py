@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from vecaf.errors import ArtifactError, ConfigError
 from vecaf.reporting import embedding_map, figure6, margins
@@ -154,7 +155,9 @@ def test_a_map_is_seeded_and_keeps_neighbours_together():
     centres = np.repeat(np.eye(3, 8), 30, axis=0)
     embeddings = (centres + 0.05 * rng.normal(size=(90, 8))).astype(np.float16)
     options = {"neighbors": 10, "min_distance": 0.1, "metric": "cosine"}
+    threads = torch.get_num_threads()
     one, two, other = (embedding_map.coordinates(embeddings, seed=seed, **options) for seed in (7, 7, 2**40))
+    assert torch.get_num_threads() == threads  # else all that runs after it in the process runs with others
     assert one.tobytes() == two.tobytes()
     assert one.tobytes() != other.tobytes()
     assert (one.shape, one.dtype) == ((90, 2), np.float32)

@@ -22,9 +22,11 @@ def coordinates(embeddings: np.ndarray, *, neighbors: int, min_distance: float, 
         raise ArtifactError(f"a map needs at least {LEAST} samples, the pool has {len(embeddings)}")
     import numba
     import umap
+    from threadpoolctl import threadpool_limits
 
-    numba.set_num_threads(1)
-    with warnings.catch_warnings():
+    # numba starts one thread a core, and with that gives as many to torch; at the end it has what it had.
+    with threadpool_limits(1, "openmp"), warnings.catch_warnings():
+        numba.set_num_threads(1)
         warnings.filterwarnings("ignore", message="n_jobs value")
         reducer = umap.UMAP(
             n_neighbors=min(neighbors, len(embeddings) - 1),
