@@ -66,6 +66,13 @@ def test_within_classes_labels_go_with_their_losses(inputs):
     np.testing.assert_array_equal(np.sort(found), np.sort(ods(inputs, objective="within_class")[0]))
 
 
+def test_within_classes_a_negative_loss_is_named_as_it_came(inputs):
+    losses = inputs.losses.copy()
+    losses[3] = -2.5
+    with pytest.raises(SelectionError, match=f"the loss of id {inputs.ids[3]} is -2.5;"):
+        ods(replace(inputs, losses=losses), objective="within_class")
+
+
 def test_losses_over_class_means_by_hand():
     losses, labels = np.array([1.0, 3.0, 0.0, 8.0, 0.0]), np.array([0, 0, 1, 3, 1])
     np.testing.assert_array_equal(over_class_means(losses, labels), [0.5, 1.5, 0.0, 1.0, 0.0])

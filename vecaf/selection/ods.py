@@ -126,13 +126,13 @@ class ODS(Selector):
         losses = np.asarray(inputs.losses, dtype=np.float64)[order]
         if self.params.objective == "uniform" or (inputs.loop == 1 and self.params.first_loop == "uniform"):
             losses = np.ones_like(losses)
-        if self.params.objective == "within_class":
-            losses = over_class_means(losses, inputs.labels[order])
         if losses.min() < 0:
             bad = int(inputs.ids[order][losses.argmin()])
             raise SelectionError(f"ods: the loss of id {bad} is {losses.min():.3g}; equation 3 needs losses ≥ 0")
         if losses.max() == 0:
             raise SelectionError("ods: every loss is zero, so equation 3 gives no distribution; use objective uniform")
+        if self.params.objective == "within_class":
+            losses = over_class_means(losses, inputs.labels[order])
         relative = losses / losses.max()
         relative /= relative.mean()
         # A weight of zero would be the logarithm of zero in the released form.
