@@ -123,16 +123,14 @@ def selected_in(exhibit):
     return [f"{folder}selection.parquet" for folder in sorted(folders)]
 
 
-def domains_of(exhibit):
-    return study.config.ood.corruptions if exhibit in CORRUPTING else []
-
-
 def metrics_of(exhibit):
     """Return the records of an exhibit's cells that are not read from the published bundle."""
     say_stale(exhibit)
-    files = [bundle.METRICS, *(f"ood/{domain}.json" for domain in domains_of(exhibit))]
-    missing = [(cell, file) for cell in study.cells(exhibit) for file in files if not in_bundle(cell, file)]
-    return [path for cell, file in missing if at_hand(path := in_cell(f"{CELL}{file}", cell))]
+    judged = [None, *study.domains(exhibit)]
+    # All of a cell is of one run: what the bundle lacks of it comes with a run of its own.
+    own = [cell for cell in study.cells(exhibit) if not all(in_bundle(cell, domain) for domain in judged)]
+    files = [in_cell(f"{CELL}{record_of(domain)}", cell) for cell in own for domain in judged]
+    return [file for file in files if at_hand(file)]
 
 
 def curves_of(exhibit):

@@ -50,7 +50,7 @@ rule evaluate_ood:
         mem_mb=16000,
         runtime=120,
     params:
-        settings=lambda w: settings(study.evaluate_ood_params(has_loop(w)[0])),
+        settings=lambda w: settings(study.evaluate_ood_params(has_loop(w)[0], w.domain)),
         version=step_version("evaluate_ood"),
     shell:
         "python -m scripts.evaluate_ood --meta {input.meta} --weights {input.weights} --sets {input.sets}"

@@ -17,9 +17,14 @@ def published():
     return bundle.digests(records) if os.path.exists(records) else {}
 
 
-def in_bundle(cell, file=bundle.METRICS):
-    """Say whether a file of a cell is read from the bundle; what has been run here comes first."""
-    current = published().get((str(cell), file)) == study.digest(cell)
+def record_of(domain):
+    """Return the record of a cell, or that of its accuracy under a corruption."""
+    return bundle.METRICS if domain is None else f"ood/{domain}.json"
+
+
+def in_bundle(cell, domain=None):
+    """Say whether a record of a cell is read from the bundle; what has been run here comes first."""
+    current = published().get((str(cell), record_of(domain))) == study.digest(cell, domain)
     return current and not os.path.exists(in_cell(f"{CELL}{bundle.METRICS}", cell))
 
 
@@ -29,8 +34,11 @@ def say_stale(exhibit):
     stale = [
         str(cell)
         for cell in study.cells(exhibit)
-        if (digest := published().get((str(cell), bundle.METRICS))) not in (None, study.digest(cell))
-        and not os.path.exists(in_cell(f"{CELL}{bundle.METRICS}", cell))
+        if not os.path.exists(in_cell(f"{CELL}{bundle.METRICS}", cell))
+        and any(
+            published().get((str(cell), record_of(domain))) not in (None, study.digest(cell, domain))
+            for domain in (None, *study.domains(exhibit))
+        )
     ]
     if stale and workflow.is_main_process:
         fate = "stand as stale" if only_finished else "are planned again"

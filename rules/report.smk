@@ -18,10 +18,9 @@ rule metrics:
     params:
         settings=lambda w: settings(study.expected(w.exhibit)),
         folder=f"{root}/cells",
-        domains=lambda w: domains_of(w.exhibit),
         code=code_of("scripts/metrics.py"),
     shell:
-        "python -m scripts.metrics --cells {params.folder} --domains {params.domains} --published {input.published}"
+        "python -m scripts.metrics --cells {params.folder} --published {input.published}"
         " --params {params.settings:q} --out {output.rows} > {log} 2>&1"
 
 

@@ -1,5 +1,6 @@
 """Collect the cells of one exhibit into one tidy table, and tell stale cells from current ones."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from vecaf import artifacts, command
@@ -8,16 +9,17 @@ from vecaf.reporting.metrics import SELECTION, VALUES, check_metrics, table_row
 
 
 def main(argv: list[str]) -> str:
-    parser = command.parser(__doc__, "list of [cell, digest, status, reason]; digest null: the cell plans no job")
+    parser = command.parser(
+        __doc__, "list of [cell, digest, status, reason, domain → digest]; digest null: the cell plans no job"
+    )
     parser.add_argument("--cells", type=Path, required=True, help="folder of all cells")
-    parser.add_argument("--domains", nargs="*", default=[], help="corruptions that the cells were judged on, too")
     parser.add_argument("--published", type=Path, nargs="*", default=[], help="records of the published bundle")
     parser.add_argument("--out", type=Path, required=True, help="output: Parquet, one row per cell")
     args = parser.parse_args(argv)
     import pandas as pd
 
     records = Records(args.cells, args.published, [cell for cell, *_ in args.params])
-    rows = [row(records, *expected) | ood(records, *expected[:2], args.domains) for expected in args.params]
+    rows = [row(records, cell, *told) | ood(records, cell, domains) for cell, *told, domains in args.params]
     artifacts.write_table(args.out, pd.DataFrame(rows))
     counts = pd.Series([row["status"] for row in rows]).value_counts()
     return ", ".join(f"{count} {status}" for status, count in counts.items())
@@ -59,10 +61,13 @@ def published_top1(records: Records, cell: str, digest: str) -> float | None:
     return other.content["metrics"]["top1"]
 
 
-def ood(records: Records, cell: str, digest: str | None, domains: list[str]) -> dict:
-    """Return a cell's accuracy on each domain, its mean and that of each severity; None where there is no such file."""
+def ood(records: Records, cell: str, domains: Mapping[str, str | None]) -> dict:
+    """Return a cell's accuracy on each domain, its mean and that of each severity; None where none is current.
+
+    domains: domain → digest of the cell and of the corrupted test sets that the study judges it on.
+    """
     found = {}
-    for domain in domains:
+    for domain, digest in domains.items():
         found[domain] = None
         if digest is not None and (record := records.find(cell, f"ood/{domain}.json")) is not None:
             judged = record.content

@@ -73,7 +73,7 @@ def test_cells_the_paper_does_not_report_carry_its_reason_and_plan_nothing(paper
     assert all(cell not in paper.cells("table1") for cell in skipped)
     rows = {row[0]: row for row in paper.expected("table1")}
     assert len(rows) == 252
-    assert all(rows[str(cell)][1:] == [None, "not reported", reason] for cell, reason in skipped.items())
+    assert all(rows[str(cell)][1:] == [None, "not reported", reason, {}] for cell, reason in skipped.items())
 
 
 def test_subset_sizes_are_exact():
@@ -280,10 +280,20 @@ def test_what_is_trained_in_one_precision_is_read_in_it(demo_raw):
     assert study.reading_params("digits", "vit_digits")["precision"] == "bfloat16"
     for method, precision in (("vecaf", "bfloat16"), ("exact", "float32")):
         cell = Cell("digits", "vit_digits", method, "5pct", "3loops", 0)
-        told = [study.score_params(cell), study.evaluate_params(cell), study.evaluate_ood_params(cell)]
+        told = [study.score_params(cell), study.evaluate_params(cell), study.evaluate_ood_params(cell, "snow")]
         assert {params["precision"] for params in told} == {precision}
         assert study.finetune_params(cell, 1)["training"]["precision"] == precision
         assert "precision" not in study.finetune_params(cell, 1)
+
+
+def test_corrupted_sets_have_a_part_in_the_digest_of_what_is_judged_on_them_alone(demo_raw):
+    cell = Cell("digits", "vit_digits", "vecaf", "5pct", "3loops", 0)
+    changes = [{}, {"ood": {"severities": [1, 5]}}, {"datasets": {"digits": {"corrupted_root": "elsewhere"}}}]
+    studies = [Study(config.load(merge(demo_raw, change))) for change in changes]
+    assert len({study.digest(cell) for study in studies}) == 1
+    assert len({study.digest(cell, "snow") for study in studies} | {studies[0].digest(cell)}) == 4
+    told = studies[0].evaluate_ood_params(cell, "snow")["resolved"]
+    assert artifacts.digest(told) == studies[0].digest(cell, "snow")
 
 
 def test_a_dataset_of_its_own_shares_no_seed(variants):

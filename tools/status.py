@@ -59,23 +59,22 @@ class Status:
 
     def cells(self, exhibit: str) -> dict[Any, Told]:
         """Return what is known of every cell of an exhibit, in the order of the configuration."""
-        expected = self.study.expected(exhibit)
+        expected = self.study.expected(exhibit, self.study.config.ood.corruptions)
         return {cell: self._cell(*line) for cell, line in zip(self.study.shown(exhibit), expected, strict=True)}
 
     def rows(self, exhibit: str) -> pd.DataFrame:
         """Return the tidy rows of an exhibit, as ``scripts/metrics.py`` would collect them now."""
         return pd.DataFrame([told.row for told in self.cells(exhibit).values()])
 
-    def _cell(self, cell: str, digest: str | None, status: str | None, reason: str | None) -> Told:
+    def _cell(self, cell: str, digest: str | None, *told: Any) -> Told:
         if digest is None:  # not reported in one exhibit, perhaps run for another
-            return Told("not planned", self._row(cell, digest, status, reason))
+            return Told("not planned", self._row(cell, digest, *told))
         if cell not in self._told:
-            self._told[cell] = self._look(cell, self._row(cell, digest, status, reason))
+            self._told[cell] = self._look(cell, self._row(cell, digest, *told))
         return self._told[cell]
 
-    def _row(self, cell: str, digest: str | None, *why: str | None) -> dict[str, Any]:
-        domains = self.study.config.ood.corruptions
-        return metrics.row(self._records, cell, digest, *why) | metrics.ood(self._records, cell, digest, domains)
+    def _row(self, cell: str, digest: str | None, status: str | None, reason: str | None, domains) -> dict[str, Any]:
+        return metrics.row(self._records, cell, digest, status, reason) | metrics.ood(self._records, cell, domains)
 
     def _look(self, cell: str, row: dict[str, Any]) -> Told:
         if cell in self.running:

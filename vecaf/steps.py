@@ -204,11 +204,15 @@ class Steps(Grid):
         return {"cell": asdict(cell), "resolved": self.resolved(cell), "readings": readings}
 
     def corrupt_params(self, dataset: str, corruption: str, severity: int) -> dict[str, Any]:
+        named = {"corruption": corruption, "severity": severity}
+        if self.dataset(dataset).corrupted_root is not None:
+            return named | {"source": "released"}
         seed = seeds.stream("corruption", dataset=self.origin(dataset))
-        return {"corruption": corruption, "severity": severity, "seed": seed, "quality": JPEG_QUALITY}
+        return named | {"source": "generated", "seed": seed, "quality": JPEG_QUALITY}
 
-    def evaluate_ood_params(self, cell: Cell) -> dict[str, Any]:
-        return self.reading_params(cell.dataset, cell.backbone, cell.method) | self._described(cell)
+    def evaluate_ood_params(self, cell: Cell, domain: str) -> dict[str, Any]:
+        told = self.reading_params(cell.dataset, cell.backbone, cell.method) | self._described(cell)
+        return told | {"resolved": self.resolved_ood(cell, domain)}
 
     def map_params(self, dataset: str) -> dict[str, Any]:
         """Return what a map of a pool is made with: UMAP's own defaults, but for the metric, which selectors share."""
@@ -296,9 +300,15 @@ class Steps(Grid):
             "finetune": [self.finetune_params(cell, loop) for loop in loops],
         }
 
+    def resolved_ood(self, cell: Cell, domain: str) -> dict[str, Any]:
+        """Return everything the configuration decides about a cell and the corrupted test sets it is judged on."""
+        sets = [self.corrupt_params(cell.dataset, domain, severity) for severity in self.config.ood.severities]
+        return self.resolved(cell) | {"ood": sets}
+
     @cache  # noqa: B019
-    def digest(self, cell: Cell) -> str:
-        return digest(self.resolved(cell))
+    def digest(self, cell: Cell, domain: str | None = None) -> str:
+        """Return the digest of a cell's configuration, or of that of its accuracy under a corruption."""
+        return digest(self.resolved(cell) if domain is None else self.resolved_ood(cell, domain))
 
     def readings(self, method: str, schedule: str, dataset: str | None = None) -> dict[str, Any]:
         """Return the named readings of a method, flat, as tables print them under their numbers."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cached_property
 from itertools import groupby
@@ -22,17 +23,23 @@ CORRUPTING = ("table3",)  # exhibits whose cells are judged on corrupted images,
 class Study(Steps):
     """The grid, what its steps are told, and what is shown of it."""
 
-    def expected(self, exhibit: str) -> list[list[Any]]:
-        """Return [cell, digest, status, reason] of every cell an exhibit shows.
+    def domains(self, exhibit: str) -> list[str]:
+        """Return the corruptions under which an exhibit shows its cells, too."""
+        return list(self.config.ood.corruptions) if exhibit in CORRUPTING else []
 
-        digest is None for cells that plan no job; status is then "not reported".
+    def expected(self, exhibit: str, domains: Sequence[str] | None = None) -> list[list[Any]]:
+        """Return [cell, digest, status, reason, domain → digest] of every cell an exhibit shows.
+
+        Digests are None for cells that plan no job; status is then "not reported". domains: by default the exhibit's.
         """
+        domains = self.domains(exhibit) if domains is None else domains
         rows: list[list[Any]] = []
         for cell, skipped in self.shown(exhibit).items():
             if skipped:
-                rows.append([str(cell), None, "not reported", skipped])
+                rows.append([str(cell), None, "not reported", skipped, dict.fromkeys(domains)])
             else:
-                rows.append([str(cell), self.digest(cell), None, None])
+                judged = {domain: self.digest(cell, domain) for domain in domains}
+                rows.append([str(cell), self.digest(cell), None, None, judged])
         return rows
 
     def layout(self, exhibit: str) -> dict[str, Any]:

@@ -191,8 +191,8 @@ def test_a_fresh_loss_head_does_not_carry_its_tensors(tmp_path):
 CELL = "digits/vit/vecaf/5pct/3loops/seed0"
 
 
-def collected(tmp_path, digest, status=None, reason=None):
-    expected = json.dumps([[CELL, digest, status, reason]])
+def collected(tmp_path, digest, status=None, reason=None, domains=()):
+    expected = json.dumps([[CELL, digest, status, reason, dict(domains)]])
     metrics.main(["--cells", str(tmp_path), "--params", expected, "--out", str(tmp_path / "rows.parquet")])
     return artifacts.read_table(tmp_path / "rows.parquet").iloc[0]
 
@@ -201,6 +201,17 @@ def test_cells_without_numbers_say_why(tmp_path):
     assert collected(tmp_path, "abc")["status"] == "not run"
     row = collected(tmp_path, None, "not reported", "the paper prints “-”")
     assert (row["status"], row["reason"]) == ("not reported", "the paper prints “-”")
+
+
+def test_an_accuracy_under_a_corruption_counts_if_it_is_of_the_sets_that_are_meant(tmp_path):
+    accuracy = {"mean": {"top1": 0.3}, "severities": {"1": {"top1": 0.4}, "5": {"top1": 0.2}}}
+    record = {"accuracy": {"snow": accuracy}, "provenance": {"digest": "all five"}}
+    artifacts.write_json(tmp_path / CELL / "ood/snow.json", record)
+    row = collected(tmp_path, None, domains={"snow": "all five", "fog": "all five"})
+    assert (row["snow"], row["snow_1"], row["snow_5"], row["fog"]) == (0.3, 0.4, 0.2, None)
+    other = collected(tmp_path, None, domains={"snow": "three of them"})
+    assert other["snow"] is None
+    assert "snow_1" not in other
 
 
 def test_a_broken_metrics_file_is_named(tmp_path):

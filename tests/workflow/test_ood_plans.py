@@ -16,6 +16,19 @@ def test_table_3_of_the_paper_judges_every_cell_on_both_domains(fresh, paper_raw
     assert planned["stylize"] == 2 * 3 * seeds  # a fresh random set in each of three loops
 
 
+STUDY = ["config/small_images.yaml", "config/study_vit_tiny.yaml"]
+
+
+def test_published_accuracy_is_that_of_the_corrupted_sets_that_are_asked_for(fresh):
+    """The mean of severities 1, 3 and 5 must not stand where that of all five is meant; a cell is of one run."""
+    (fresh.folder / "all.yaml").write_text("ood: {severities: [1, 2, 3, 4, 5]}")
+    assert not counts(paper(fresh, "table3", "--configfile", *STUDY)).keys() & {"evaluate", "evaluate_ood"}
+    text = paper(fresh, "table3", "--configfile", *STUDY, "all.yaml")
+    assert "table3: 15 published cells were run under another configuration and are planned again" in text
+    planned = counts(text)
+    assert (planned["evaluate"], planned["evaluate_ood"], planned["corrupt"]) == (15, 30, 10)
+
+
 def test_restyled_images_reach_finetuning_and_their_cost_the_cell(fresh):
     cell = "results/cells/imagenet/deit_b_dino/clipstyler_snow/1pct/3loops/seed0"
     text = paper(fresh, "-p", f"{cell}/metrics.json")
