@@ -124,6 +124,14 @@ def test_p_of_what_was_picked_out_of_several_is_multiplied():
     assert judged(both, GAIN)["p"] == weakest
 
 
+def test_p_of_the_assertion_that_fails_is_multiplied_too_since_it_was_picked():
+    numbers = pair(CLEARLY_NOT, [90] * 3)
+    alone = judged(numbers, GAIN)["p"]
+    assert judged(numbers, GAIN, {**GAIN, "above": -9})["p"] == pytest.approx(2 * alone)
+    both = judged(pair(CLEAR, [90] * 3), GAIN, {**GAIN, "above": -9})
+    assert both["p"] == judged(pair(CLEAR, [90] * 3), GAIN)["p"]  # where each has to hold the weakest decides
+
+
 def test_holm_runs_over_the_claims_that_have_a_p():
     numbers = [*pair(CLEAR, [90] * 3, ratio="1pct"), *pair(OPEN, [90] * 3, ratio="2pct")]
     one, two = ({**GAIN, "where": {"ratio": ratio}} for ratio in ("1pct", "2pct"))
@@ -200,7 +208,9 @@ def test_a_measure_makes_its_claim_testable():
 
 
 def test_a_level_that_a_seed_never_reaches_is_not_averaged_over_the_others():
-    assert judged([], COST, measures=measure([100, 100, 100], [400, 410, None]))["verdict"] == "not yet testable"
+    found = judged([], COST, measures=measure([100, 100, 100], [400, 410, None]))
+    assert (found["verdict"], found["cells"], found["planned"]) == ("not yet testable", 5, 6)
+    assert found["reason"].startswith("1 of its 6 finished cells have no such number: a level that they do not reach")
 
 
 def test_a_measure_may_have_keys_of_its_own():
@@ -229,7 +239,7 @@ def test_a_corruption_that_has_not_run_is_no_level_that_was_missed():
     )
     numbers = verdicts.Numbers(rows, [{"keys": k, "cell": list(k.values()), "column": "snow"} for k in keys])
     values, measured, planned = numbers.read(0, None)
-    assert values == {0: 60.0, 1: 61.0}
+    assert values == numbers.read(0, "snow")[0] == {0: 60.0, 1: 61.0}
     assert (len(measured), len(planned)) == (2, 3)
 
 

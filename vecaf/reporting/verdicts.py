@@ -14,7 +14,7 @@ from vecaf.config.claims import KEYS, Assertion
 from vecaf.errors import ArtifactError
 from vecaf.reporting import paper, statistics
 from vecaf.reporting.layout import KEYS as CELL
-from vecaf.reporting.metrics import VALUES
+from vecaf.reporting.metrics import SELECTION, VALUES
 from vecaf.reporting.statistics import Claim, Difference
 
 UNTESTED, UNPRINTED = "not yet testable", "not printed"
@@ -82,7 +82,8 @@ class Numbers:
         """Return (seed → value, measured cells, planned cells).
 
         Of an exhibit, what has not run has no value. A measure that a seed leaves empty is censored there (a level
-        never reached): then there are no values at all, since the mean of the seeds that got there would flatter.
+        never reached): then there are no values at all, since the mean of the seeds that got there would flatter, and
+        the cells with a number are still told. Shares are given in percent: accuracies of an exhibit, and top-1.
         """
         place = self._places[position]
         cell, column = tuple(place["cell"]), metric or place["column"]
@@ -92,13 +93,16 @@ class Numbers:
         planned = {(*cell, int(seed)) for seed in group["seed"]}
         if column not in group.columns:
             return {}, set(), planned
-        if "status" in group.columns:
-            done = group[(group["status"] == "measured") & group[column].notna()]
-        else:
-            done = group if group[column].notna().all() else group[:0]
-        scale = 100 if metric is None or metric in VALUES else 1
-        values = {int(seed): scale * float(value) for seed, value in zip(done["seed"], done[column], strict=True)}
-        return values, {(*cell, seed) for seed in values}, planned
+        of_exhibit = "status" in group.columns
+        done = group[group[column].notna()]
+        if of_exhibit:
+            done = done[done["status"] == "measured"]
+        share = column not in SELECTION if of_exhibit else column in VALUES
+        values = {
+            int(seed): (100 if share else 1) * value for seed, value in zip(done["seed"], done[column], strict=True)
+        }
+        cells = {(*cell, seed) for seed in values}
+        return values if of_exhibit or len(done) == len(group) else {}, cells, planned
 
 
 def of_study(claim: Mapping[str, Any], sources: Mapping[str, Numbers], lacking: Mapping[str, str]) -> Judged:
@@ -129,13 +133,26 @@ def _measured(assertion: Assertion, numbers: Numbers) -> Judged:
         verdict = _claim(difference, assertion)
         compared.append(Compared(_label(comparisons), difference, verdict, frozenset(cells), frozenset(planned)))
     if all(comparison.difference is None for comparison in compared):
-        return Judged(UNTESTED, tuple(compared), reason="none of its cells has this number yet")
+        return Judged(UNTESTED, tuple(compared), reason=_empty(assertion, compared))
     judged = _judged(assertion, compared)
     # What is named and not there could be the one that decides otherwise.
     open_ = "fails" if assertion.across == "any" else "holds"
     if judged.verdict == open_ and (absent := missing(assertion, found, numbers.keys)):
         return replace(judged, verdict="undecided", reason=f"without {', '.join(absent)}")
     return judged
+
+
+def _empty(assertion: Assertion, compared: Sequence[Compared]) -> str:
+    """Return why nothing can be said: nothing has run, or what has is censored."""
+    planned = frozenset.union(*(comparison.planned for comparison in compared))
+    cells = frozenset.union(*(comparison.cells for comparison in compared))
+    if assertion.measure is None or planned == cells:
+        return "none of its cells has this number yet"
+    # A measure has rows of finished cells alone.
+    return (
+        f"{len(planned - cells)} of its {len(planned)} finished cells have no such number: a level that they do not "
+        "reach within their budget or that is not looked for, or a step that cannot be counted"
+    )
 
 
 def _by_seed(comparison: Mapping[str, Any], numbers: Numbers) -> tuple[dict[int, float], set[tuple], set[tuple]]:
@@ -262,11 +279,15 @@ def _judged(assertion: Assertion, compared: Sequence[Compared]) -> Judged:
 
 
 def _conjunction(parts: Sequence[Judged]) -> Judged:
-    """Return the verdict on all of these together, which is that of the one that decides."""
+    """Return the verdict on all of these together, which is that of the one that decides.
+
+    One that fails was picked out of all for its p, which is multiplied by their number, too; see ``_judged``.
+    """
     compared = tuple(comparison for part in parts for comparison in part.compared)
     for verdict in ("fails", UNTESTED, UNPRINTED, "undecided", "holds"):
         if deciding := [part for part in parts if part.verdict == verdict]:
             choose = min if verdict == "fails" else max
             part = choose(deciding, key=lambda part: 1.0 if part.p is None else part.p)
-            return Judged(verdict, compared, part.decisive, part.assertion, part.p, part.reason)
+            p = min(1.0, len(parts) * part.p) if verdict == "fails" and part.p is not None else part.p
+            return Judged(verdict, compared, part.decisive, part.assertion, p, part.reason)
     raise ValueError("a claim has an assertion at least")
