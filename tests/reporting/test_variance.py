@@ -72,6 +72,19 @@ def test_components_are_unbiased_where_none_is_cut_off():
     assert np.mean(squares, axis=0) == pytest.approx([4.0, 2.25, 1.0], rel=0.1)
 
 
+def test_methods_are_compared_under_the_seeds_that_they_share(study):
+    rows = measured(study)
+    kept = (rows["method"] != "random") | (rows["seed"] != 0)
+    kept &= ~rows["method"].isin(["random_t0"]) & ~(rows["method"].str.startswith("random_") & (rows["seed"] == 0))
+    some = rows.assign(status=np.where(kept, "measured", "not run"))
+    pair = variance.build(some, study.layout("variance")).groups[1].lines[0]
+    shared = [(seed, trained) for seed in (1, 2) for trained in (1, 2)]
+    expected = np.mean([100 * (EFFECTS["random"][s] - EFFECTS["vecaf"][s]) for s, _ in shared])
+    assert pair[1:] == (f"{expected:+.2f}".replace("-", "−"), "0 of 4")
+    left = some[kept]
+    assert variance.build(left, study.layout("variance")).groups[1].lines[0] == pair
+
+
 def test_a_selection_without_effect_has_a_uniform_p():
     rng = np.random.default_rng(1)
     p = [variance.components(rng.normal(size=(1, 3)) + rng.normal(size=(3, 3)))[3] for _ in range(1000)]
@@ -81,8 +94,8 @@ def test_a_selection_without_effect_has_a_uniform_p():
 def test_own_cells_are_the_diagonal_and_variants_the_rest(study):
     random, vecaf = variance.cross(measured(study), study.layout("variance"))
     assert random.accuracy.shape == vecaf.accuracy.shape == (3, 3)
-    assert vecaf.accuracy[0, 2] == pytest.approx(100 * (0.8 - 0.03 + 0.01))
-    assert vecaf.accuracy[1, 1] == pytest.approx(80)
+    assert vecaf.accuracy.loc[0, 2] == pytest.approx(100 * (0.8 - 0.03 + 0.01))
+    assert vecaf.accuracy.loc[1, 1] == pytest.approx(80)
     assert vecaf.selection == pytest.approx(3.0, abs=0.05)
     assert vecaf.training == pytest.approx(1.0, abs=0.05)
     assert random.selection == 0.0

@@ -28,7 +28,7 @@ _PAIRS = ("Methods", "Difference", "Ahead in")
 
 @dataclass(frozen=True)
 class Crossed:
-    """One method in one place. accuracy: (selection seeds, training seeds), percent, NaN for a cell not measured.
+    """One method in one place. accuracy: selection seeds × training seeds, percent, NaN for a cell not measured.
 
     selection, training, rest: standard deviations in points, None unless every cell of at least 2 × 2 is measured. p:
     of no effect of the selection seed (F test against the rest).
@@ -36,7 +36,7 @@ class Crossed:
 
     place: tuple[str, ...]
     method: str
-    accuracy: np.ndarray
+    accuracy: pd.DataFrame
     selection: float | None = None
     training: float | None = None
     rest: float | None = None
@@ -44,7 +44,12 @@ class Crossed:
 
     @property
     def measured(self) -> np.ndarray:
-        return self.accuracy[~np.isnan(self.accuracy)]
+        return _there(self.accuracy)
+
+
+def _there(table: pd.DataFrame) -> np.ndarray:
+    values = table.to_numpy(float)
+    return values[~np.isnan(values)]
 
 
 def components(accuracy: np.ndarray) -> tuple[float, float, float, float | None]:
@@ -86,10 +91,10 @@ def cross(rows: pd.DataFrame, layout: Mapping[str, Any]) -> list[Crossed]:
     crossed = {variants[method]["of"] for method in variants if _fixed(variants[method])}
     found = []
     for key, cells in table[table["of"].isin(crossed)].groupby([*PLACE, "of"], sort=False):
-        grid = cells.pivot_table(index="seed", columns="trained", values="accuracy", dropna=False).to_numpy(float)
+        grid = cells.pivot_table(index="seed", columns="trained", values="accuracy", dropna=False)
         sds: tuple = (None,) * 4
-        if min(grid.shape) > 1 and not np.isnan(grid).any():
-            sds = components(grid)
+        if min(grid.shape) > 1 and not grid.isna().any(axis=None):
+            sds = components(grid.to_numpy(float))
         found.append(Crossed(key[:-1], key[-1], grid, *sds))
     return found
 
@@ -107,8 +112,7 @@ def build(rows: pd.DataFrame, layout: Mapping[str, Any]) -> Listing:
         inside = [one for one in found if one.place == place]
         heading = _heading(place, layout)
         groups.append(Group(heading, _HEADER, tuple(_line(one, titles) for one in inside), 1))
-        same = ((a, b) for a, b in combinations(inside, 2) if a.accuracy.shape == b.accuracy.shape)
-        if pairs := tuple(_pair(*two, titles) for two in same):
+        if pairs := tuple(_pair(*two, titles) for two in combinations(inside, 2)):
             groups.append(Group(f"Method against method: {heading}", _PAIRS, pairs, 1))
     notes = [*_notes(found, layout), *layout["notes"], f"Digest of the configuration: {layout['config_digest']}."]
     return Listing(layout["title"], tuple(groups), tuple(notes), tuple(map(_record, found)))
@@ -129,7 +133,7 @@ def _line(one: Crossed, titles: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _pair(a: Crossed, b: Crossed, titles: Mapping[str, str]) -> tuple[str, ...]:
-    both = (a.accuracy - b.accuracy)[~np.isnan(a.accuracy - b.accuracy)]
+    both = _there(a.accuracy - b.accuracy)  # pandas pairs them by their seeds
     mean = statistics.mean(both.tolist())
     sign = "" if mean is None else f"{mean:+.2f}".replace("-", "−")
     return (f"{titles[a.method]} − {titles[b.method]}", sign or "—", f"{int((both > 0).sum())} of {both.size}")
