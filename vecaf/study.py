@@ -14,9 +14,9 @@ from vecaf.artifacts import digest
 from vecaf.config.schema import BackboneSpec, Turn
 from vecaf.grid import Cell
 from vecaf.ratio import ratio_of
+from vecaf.reporting.layout import WHOLE_POOL
 from vecaf.steps import Steps
 
-WHOLE_POOL = "100pct"
 CORRUPTING = ("table3",)  # exhibits whose cells are judged on corrupted images, too
 
 
@@ -129,8 +129,9 @@ class Study(Steps):
     def _variants_said(self, rows: list[tuple[str, str]], columns: list[tuple[str, str, str]]) -> dict[str, Any]:
         """Return of each method the one it varies (itself, if none), its target class, its text encoder and its domain.
 
-        The encoder is None for a method without CEA, and where the exhibit's datasets differ in it. domain: the prompt
-        that it is made for, by CEA or by style transfer; methods of one family differ in that alone.
+        in_budget_alone: it differs from the one it varies in nothing but the number of batches. The encoder is None for
+        a method without CEA, and where the exhibit's datasets differ in it. domain: the prompt that it is made for, by
+        CEA or by style transfer; methods of one family differ in that alone.
         """
         said = {}
         for method in dict.fromkeys(method for method, _ in rows):
@@ -143,6 +144,7 @@ class Study(Steps):
                 "training_seed": spec.training_seed,
                 "of": base,
                 "of_title": self.title(base),
+                "in_budget_alone": _but_budget(spec) == _but_budget(self.method(base)),
                 "target_class": None if isinstance(spec.objective, str) else spec.objective.one_vs_all,
                 "encoder": encoder,
                 "encoder_title": None if encoder is None else self.config.encoders[encoder].title,
@@ -232,3 +234,8 @@ def _pretraining_in_words(spec: BackboneSpec) -> str:
         return "self-supervised (DINO)"
     supervised = any(re.fullmatch(r"in\d+k", word) for word in tag.split("_"))
     return f"supervised ({tag})" if supervised else f"timm's {tag or 'default'}"
+
+
+def _but_budget(spec: Any) -> dict[str, Any]:
+    """Return everything that a method is beside its name and its number of batches."""
+    return spec.model_dump(exclude={"title", "extends", "budget"})

@@ -159,18 +159,20 @@ def test_the_papers_levels_and_what_it_cannot_have(paper):
     assert set(zip(short["method"], short["ratio"], strict=True)) == baselines | {("full", "100pct")}
 
 
-def budgets(second=0.8):
-    """Random sets at 40 and 160 batches, and VeCAF at a cost of 80: half way in the logarithm."""
-    keys = (key("random"), key("random_long"), key("vecaf"))
+def budgets(second=0.8, others=()):
+    """Random sets at 40 and 160 batches, and VeCAF at a cost of 80: half way in the logarithm; others: keys at 160."""
+    keys = (key("random"), key("random_long"), key("vecaf"), *others)
     table = pd.concat(
         [
             cell(keys[0], 0, [0.0, 0.6], selecting=0.0),
             cell(keys[1], 0, [0.0, second], budget=160, selecting=0.0),
             cell(keys[2], 0, [0.0, 0.9], selecting=20.0),
+            *(cell(other, 0, [0.0, 0.1], budget=160, selecting=0.0) for other in others),
         ]
     )
     layout = told(*keys, exhibit="accuracy_cost")
-    layout["variants"]["random_long"] = {"of": "random"}
+    for method in layout["variants"]:
+        layout["variants"][method] = {"of": method.partition("_")[0], "in_budget_alone": method != "random_union"}
     return table, layout
 
 
@@ -193,6 +195,13 @@ def test_accuracy_against_cost_compares_with_random_sets_of_the_same_cost():
     assert dashed["random"].colour == dashed["random_long"].colour
     assert dashed["random"].filled
     assert not dashed["random_long"].filled
+
+
+def test_random_sets_of_another_kind_or_schedule_are_no_budget():
+    table, layout = budgets(others=(key("random_union"), key("random_long", schedule="single")))
+    found = csv(accuracy_cost.build(rows_of(table), layout, table)).set_index(["method", "schedule"])
+    assert found.loc[("vecaf", "2loops"), "random_at_equal_macs_percent"] == pytest.approx(70)
+    assert found.loc[("random_union", "2loops"), "random_at_equal_macs_percent"] == pytest.approx(80)
 
 
 def test_final_accuracy_is_of_the_whole_test_set():

@@ -18,7 +18,7 @@ import pandas as pd
 from vecaf.reporting import curves as training
 from vecaf.reporting import figure, statistics
 from vecaf.reporting.curves import Line
-from vecaf.reporting.layout import KEYS
+from vecaf.reporting.layout import KEYS, WHOLE_POOL
 from vecaf.reporting.statistics import Difference
 
 RANDOM = "random"
@@ -92,8 +92,9 @@ def _ends(rows: pd.DataFrame, layout: Mapping[str, Any], curves: pd.DataFrame) -
 
 
 def _of_random(end: End, layout: Mapping[str, Any]) -> bool:
-    """Say whether cells are random sets, of whatever budget."""
-    return training.bases(layout)[end.method] == RANDOM
+    """Say whether cells are random sets that differ from those of the method of that name in their budget alone."""
+    said = layout["variants"][end.method]
+    return said["of"] == RANDOM and said["in_budget_alone"]
 
 
 def _budgets(ends: Sequence[End], layout: Mapping[str, Any]) -> list[End]:
@@ -101,11 +102,16 @@ def _budgets(ends: Sequence[End], layout: Mapping[str, Any]) -> list[End]:
 
 
 def _beside_random(end: End, ends: Sequence[End], layout: Mapping[str, Any]) -> End:
-    """Return a method's end with what random sets reach at its cost on the same data; full data spans all ratios."""
+    """Return a method's end with what random sets of its ratio and schedule reach at its cost on the same data.
+
+    Full data have no ratio: they stand beside the random sets that are there, if those are of one ratio and schedule.
+    """
     if _of_random(end, layout):
         return end
     beside = [other for other in _budgets(ends, layout) if other.key[:2] == end.key[:2]]
-    beside = [other for other in beside if end.key[3] in (other.key[3], "100pct")]
+    kinds = {other.key[3:] for other in beside}
+    kind = end.key[3:] if end.key[3] != WHOLE_POOL else kinds.pop() if len(kinds) == 1 else None
+    beside = [other for other in beside if other.key[3:] == kind]
     found = {}
     for seed, cost in end.macs.items():
         points = [(other.macs[seed], other.top1[seed]) for other in beside if seed in other.macs]

@@ -11,7 +11,7 @@ import pandas as pd
 
 from vecaf.reporting import b2a, figure, paper
 from vecaf.reporting import curves as training
-from vecaf.reporting.layout import KEYS, ratio_title
+from vecaf.reporting.layout import KEYS, WHOLE_POOL, ratio_title
 
 BAR = 0.135  # inches of height for each bar
 FRAME = 0.5  # inches that a panel needs for its title and its axis
@@ -83,7 +83,7 @@ def _bars(curves: pd.DataFrame, layout: Mapping[str, Any]) -> list[Bar]:
             found.append(
                 Bar(
                     key,
-                    title if here["ratio"] == "100pct" else f"{title}, {ratio_title(here['ratio'])}",
+                    title if here["ratio"] == WHOLE_POOL else f"{title}, {ratio_title(here['ratio'])}",
                     level,
                     b2a.reached(group, level / 100),
                     float(printed["value"].iloc[0]) if len(printed) else None,

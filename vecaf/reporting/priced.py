@@ -13,7 +13,7 @@ from vecaf.flops import papers_arithmetic as papers
 from vecaf.reporting import costs as measured
 from vecaf.reporting import paper
 from vecaf.reporting.costs import COUNTED, Cost
-from vecaf.reporting.layout import ratio_title
+from vecaf.reporting.layout import WHOLE_POOL, ratio_title
 
 FULL = "full"
 # What the paper prints, and the ratios of the cells that its rows are taken to be.
@@ -24,7 +24,7 @@ PRINTED = {
     "finetune": "flops_g_finetune",
     COUNTED: "flops_g_all",
 }
-PRINTED_RATIOS = {"vecaf": "1pct", FULL: "100pct"}
+PRINTED_RATIOS = {"vecaf": "1pct", FULL: WHOLE_POOL}
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import pandas as pd
 
 from vecaf.reporting import table
 from vecaf.reporting.layout import (
+    WHOLE_POOL,
     Layout,
     Row,
     by_dataset_and_ratio,
@@ -19,7 +20,6 @@ from vecaf.reporting.layout import (
 )
 
 REFERENCE = {"method": "vecaf", "schedule": "3loops"}
-WHOLE_POOL = "100pct"
 
 
 def build(rows: pd.DataFrame, layout: Mapping[str, Any]) -> table.Table:
