@@ -62,7 +62,7 @@ def selection_inputs(cell, loop):
     needs = study.needs(cell.method, cell.schedule, loop)
     inputs = {"index": in_cell(f"{POOL}index.parquet", cell)}
     if needs & {"embeddings", "logits"}:
-        if not study.augments_pool(cell.method, loop):
+        if not study.selects_augmented(cell.method, cell.schedule, loop):
             inputs["embeddings"] = plain_embeddings(cell, loop)
         elif loop == 1:
             inputs["embeddings"] = in_cell(AUGMENTED, cell, augmentation=study.first_augmentation(cell))
@@ -187,9 +187,9 @@ def augmentations(wildcards):
     records = [
         in_cell(f"{LOOP}augment.json", cell, loop=loop)
         for loop in range(2, loops + 1)
-        if study.augments_pool(cell.method, loop) and "embeddings" in study.needs(cell.method, cell.schedule, loop)
+        if study.selects_augmented(cell.method, cell.schedule, loop)
     ]
-    if study.augments_pool(cell.method, 1) and "embeddings" in study.needs(cell.method, cell.schedule, 1):
+    if study.selects_augmented(cell.method, cell.schedule, 1):
         first = in_cell(AUGMENTED, cell, augmentation=study.first_augmentation(cell))
         records.append(first.removesuffix(".npy") + ".json")
     return records
@@ -210,7 +210,7 @@ def after_inputs(wildcards):
         "earlier": selection_folder(cell, 1) + "selection.parquet",
     }
     if needs & {"embeddings", "logits"}:
-        augmented = study.augments_pool(by.method, 2)
+        augmented = study.selects_augmented(by.method, by.schedule, 2)
         inputs["embeddings"] = (
             in_cell(f"{BY}augmented.npy", cell, by=by.method) if augmented else f"{scores}embeddings.npy"
         )

@@ -178,7 +178,7 @@ def _of_cell(study: Study, cell: Cell, counts: Counts) -> Iterator[tuple[tuple, 
         if "images" in needs:
             side = told["params"]["image_size"]
             yield ("thumbnails", cell.dataset, side), Job("thumbnails", images=read, kept=size * side * side * 3)
-        shifted = study.augments_pool(cell.method, loop) and bool(needs & {"embeddings", "logits"})
+        shifted = study.selects_augmented(cell.method, cell.schedule, loop)
         if loop == 1:
             if shifted:
                 name = study.first_augmentation(cell)

@@ -220,6 +220,10 @@ class Grid:
         readings = self.method(method).cea
         return readings is not None and augmentation.applies_to_pool(readings, loop, self.method(method).prompt)
 
+    def selects_augmented(self, method: str, schedule: str, loop: int) -> bool:
+        """Say whether the selection of this loop reads the pool as CEA shifted it; logits are made of embeddings."""
+        return self.augments_pool(method, loop) and bool(self.needs(method, schedule, loop) & {"embeddings", "logits"})
+
     def augments_training(self, method: str) -> bool:
         readings = self.method(method).cea
         return readings is not None and readings.in_finetune

@@ -101,6 +101,16 @@ def test_a_prompt_shifts_the_pool_before_the_first_selection(fresh):
     assert "augment_first" not in rules(fresh.plan(cell.replace("vecaf_snow", "vecaf")))
 
 
+def test_what_augmentation_costs_is_recorded_for_every_selector_that_reads_its_embeddings(fresh):
+    """Entropy reads logits, which are made of the shifted embeddings."""
+    turns = [{"selector": "random", "share": "1/3"}, {"share": "1/3"}, {"share": "1/3"}]
+    shifted = {"extends": "vecaf", "title": "E", "selector": "entropy", "cea": {"in_finetune": False}}
+    overlay = {"methods": {"shifted": shifted | {"schedules": {"3loops": turns}}}}
+    cell = f"{CELLS}/shifted/5pct/3loops/seed0"
+    text = fresh.snakemake("-n", "-p", f"{cell}/metrics.json", overlay=overlay).text
+    assert f"--augmentations {cell}/loop2/augment.json {cell}/loop3/augment.json --texts results" in text
+
+
 def test_trained_selectors_start_from_the_shared_random_set_and_score_what_they_need(fresh):
     needed = {"select_first": 1, "finetune": 2, "finetune_last": 1, "select": 2, "evaluate": 1}
     for method, more in {
