@@ -10,7 +10,7 @@ from vecaf import artifacts, command
 from vecaf.data.images import Images
 from vecaf.models import captioners
 from vecaf.models.captioners.progress import Progress
-from vecaf.provenance import Stage
+from vecaf.provenance import Stage, began_before
 
 BATCH = 256  # images a captioner is given at once, and captions that a kill can cost
 
@@ -36,6 +36,7 @@ def main(argv: list[str]) -> str:
         facts = captioner.prepare(pool.files, test.files, command.torch_device(args.device))
         depends = [args.params, facts, args.step_version, artifacts.file_hash(args.pool[0]), args.shard]
         progress = Progress(args.resume, artifacts.digest(depends))
+        began_before(progress)
         captions = captions_of(captioner, pool, positions, progress)
         if args.shard[1] == 1:
             captions = captioner.finish(captions)

@@ -8,6 +8,7 @@ import pytest
 
 from vecaf import provenance
 from vecaf.artifacts import digest
+from vecaf.checkpoint import Checkpoint
 
 FIELDS = {
     *("stage", "seconds", "cpu_seconds", "startup_seconds", "peak_memory_mb", "peak_gpu_memory_mb", "device"),
@@ -23,11 +24,30 @@ def python(code, **changes):
 
 def test_record_is_complete_and_plain_json():
     with provenance.Stage("select") as stage:
-        stage.note(flops=12.0)
-    assert set(stage.record) == FIELDS | {"flops"}
+        pass
+    assert set(stage.record) == FIELDS
     assert json.loads(json.dumps(stage.record, allow_nan=False)) == stage.record
     assert set(stage.record["host"]) == {"cpu", "instructions", "cores", "memory_mb", "system"}
     assert stage.record["versions"]["python"].startswith("3.")
+
+
+def test_a_step_that_was_killed_takes_what_all_its_attempts_took(tmp_path, monkeypatch):
+    monkeypatch.setattr(provenance, "_resumed", None)
+    first = Checkpoint(tmp_path / "parts", "key")
+    time.sleep(0.3)
+    first.part(0).save({}, 4)
+    second = Checkpoint(tmp_path / "parts", "key")
+    provenance.began_before(second)
+    with provenance.Stage("score") as stage:
+        assert second.part(0).load() == ({}, 4)
+        second.part(4).save({}, 8)
+    earlier = stage.record["earlier_seconds"]
+    assert earlier == pytest.approx(0.3, abs=0.1)
+    assert earlier <= stage.record["seconds"] < earlier + 0.3
+    third = Checkpoint(tmp_path / "parts", "key")
+    assert third.part(0).load() == ({}, 4)
+    assert third.part(4).load() == ({}, 8)
+    assert third.seconds_before >= earlier
 
 
 def test_times_are_those_of_the_block():

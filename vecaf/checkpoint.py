@@ -25,11 +25,21 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 EVERY = 600.0  # seconds between two checkpoints: the most that a kill costs, for a second or two of writing
-_HEAD = b"vecaf checkpoint "
+_HEAD = b"vecaf checkpoint with seconds "
 
 
 class Stopped(VecafError):
     """The process was asked to end and has kept what it had."""
+
+
+class _Clock:
+    """Seconds that a step has taken: in attempts that were killed, as its checkpoints tell, and in this process."""
+
+    def __init__(self):
+        self.before, self._began = 0.0, time.monotonic()
+
+    def now(self) -> float:
+        return self.before + time.monotonic() - self._began
 
 
 class Checkpoint:
@@ -42,6 +52,7 @@ class Checkpoint:
     def __init__(self, path: str | Path | None, key: str, every: float = EVERY):
         self._path = None if path is None else Path(path)
         self._key, self._every, self._last = key, every, time.monotonic()
+        self._clock = _Clock()
         if self._path is not None:
             _listen()
 
@@ -50,10 +61,17 @@ class Checkpoint:
         """Whether anything is written at all."""
         return self._path is not None
 
+    @property
+    def seconds_before(self) -> float:
+        """Seconds that earlier attempts took up to the state that was loaded; 0 for a step that began anew."""
+        return self._clock.before
+
     def part(self, number: int) -> Checkpoint:
         """Return one of several files in a folder: for a step whose results only grow."""
         path = None if self._path is None else self._path / f"part{number:012d}"
-        return type(self)(path, f"{self._key} part {number}", self._every)
+        part = type(self)(path, f"{self._key} part {number}", self._every)
+        part._clock = self._clock
+        return part
 
     def load(self) -> tuple[dict[str, Tensor], Any] | None:
         """Return tensors by name and plain JSON facts as ``save`` got them; None if there is nothing to go on from."""
@@ -73,8 +91,10 @@ class Checkpoint:
             )
             print(f"checkpoint {self._path} {why}; it is not used and this step begins anew", flush=True)
             return None
-        facts, _, tensors = body.partition(b"\n")
-        return load(tensors), json.loads(facts)
+        line, _, tensors = body.partition(b"\n")
+        told = json.loads(line)
+        self._clock.before = told["seconds"]
+        return load(tensors), told["facts"]
 
     def due(self) -> bool:
         """Return whether a step that can write its state now should do so."""
@@ -87,7 +107,8 @@ class Checkpoint:
         from safetensors.torch import save
 
         ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        body = artifacts.canonical(facts).encode() + b"\n" + save(ready)
+        told = {"facts": facts, "seconds": round(self._clock.now(), 4)}
+        body = artifacts.canonical(told).encode() + b"\n" + save(ready)
         with artifacts.atomic(self._path) as temporary:
             temporary.write_bytes(_HEAD + f"{self._key} {hashlib.sha256(body).hexdigest()}\n".encode() + body)
         self._last = time.monotonic()

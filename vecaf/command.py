@@ -83,15 +83,18 @@ def run(main: Callable[[list[str]], str]) -> None:
 
 def checkpoint(args: argparse.Namespace, *inputs: Path | None, **more: object):
     """Return the checkpoint of a script: one of other parameters, input files or number of processes is not used."""
-    from vecaf import artifacts
+    from vecaf import artifacts, provenance
     from vecaf.checkpoint import NOTHING, Checkpoint
 
+    provenance.began_before(NOTHING)
     if args.resume is None:
         return NOTHING
     hashes = [None if file is None else artifacts.file_hash(file) for file in inputs]
     processes = os.environ.get("WORLD_SIZE", "1")  # of torchrun: augmentations depend on it
     key = artifacts.digest([args.params, args.step_version, hashes, processes, more])
-    return Checkpoint(args.resume, key, args.checkpoint_seconds)
+    made = Checkpoint(args.resume, key, args.checkpoint_seconds)
+    provenance.began_before(made)
+    return made
 
 
 def claim_gpu(name: str) -> None:

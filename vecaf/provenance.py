@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from vecaf import telemetry
 from vecaf.artifacts import digest
@@ -50,14 +50,31 @@ def _gpu() -> Any | None:
     return torch.cuda if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized() else None
 
 
+class Resumes(Protocol):
+    """What knows how long earlier attempts at a step took, see ``vecaf.checkpoint``."""
+
+    @property
+    def seconds_before(self) -> float: ...
+
+
+_resumed: Resumes | None = None
+
+
+def began_before(step: Resumes) -> None:
+    """Say what this process goes on with: the stages that it measures from here on add its seconds to their own."""
+    global _resumed
+    _resumed = step
+
+
 class Stage:
     """Measure one stage of a cell: ``with Stage("select") as stage: …``, then ``stage.record``.
 
-    record (plain JSON; times in seconds, memory in MB of 10⁶ bytes): stage, seconds, cpu_seconds (with finished child
-    processes), startup_seconds (from the start of the process to the start of the stage), peak_memory_mb (resident, of
-    the process so far), peak_gpu_memory_mb (allocated, the sum over GPUs), device, threads, host, versions, git,
-    started, finished (UTC), slurm_job, gpus (where a stage uses some: what each of them did, see ``vecaf.telemetry``),
-    and what ``note`` added. It is also complete when the block raises, with
+    record (plain JSON; times in seconds, memory in MB of 10⁶ bytes): stage, seconds (of a step that was killed and
+    went on: with earlier_seconds, those of earlier attempts up to the state that this one went on from),
+    cpu_seconds (of this process, with finished child processes), startup_seconds (from the start of the process to
+    the start of the stage), peak_memory_mb (resident, of the process so far), peak_gpu_memory_mb (allocated, the
+    sum over GPUs), device, threads, host, versions, git, started, finished (UTC), slurm_job and gpus (where a stage
+    uses some: what each of them did, see ``vecaf.telemetry``). It is also complete when the block raises, with
     ``failed`` true.
     """
 
@@ -65,11 +82,6 @@ class Stage:
         self.name = name
         self.device = device
         self.record: dict[str, Any] = {}
-        self._facts: dict[str, Any] = {}
-
-    def note(self, **facts: Any) -> None:
-        """Add facts of this stage to its record (flops=…, images=…); plain JSON values."""
-        self._facts |= facts
 
     def __enter__(self) -> Stage:
         _known(_reset_gpu_peak)
@@ -81,10 +93,12 @@ class Stage:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         seconds, cpu = time.perf_counter() - self._wall, _known(_cpu_seconds)
+        earlier = 0.0 if _resumed is None else _resumed.seconds_before
         gpus = _known(self._watch.stop) if self._watch else None
         self.record = {
             "stage": self.name,
-            "seconds": round(seconds, 4),
+            "seconds": round(earlier + seconds, 4),
+            **({"earlier_seconds": earlier} if earlier else {}),
             "cpu_seconds": None if cpu is None or self._cpu is None else round(cpu - self._cpu, 4),
             "startup_seconds": self._startup,
             "peak_memory_mb": _known(_peak_memory),
@@ -99,7 +113,6 @@ class Stage:
             "slurm_job": os.environ.get("SLURM_JOB_ID"),
             **({"gpus": gpus} if gpus else {}),
             **({"failed": True} if kind is not None else {}),
-            **self._facts,
         }
 
 

@@ -168,6 +168,8 @@ def test_a_killed_job_goes_on_and_gives_the_same_bytes(folder, captioned, capsys
     assert write(folder, "c", ATTRIBUTES, "--resume", folder / "resume/c.jsonl") == whole
     assert captioned.ids() == list(range(12, COUNT))
     assert "going on after 12 captions" in capsys.readouterr().out
+    (stage,) = artifacts.read_json(folder / "c.json")["stages"]
+    assert stage["seconds"] >= stage["earlier_seconds"] > 0
     assert not list((folder / "resume").iterdir())
 
 

@@ -110,7 +110,8 @@ class TAVAAL(Selector):
                 seed=seed,
                 checkpoint=inputs.checkpoint,
             )
-            seconds = time.perf_counter() - began
+            earlier = 0.0 if inputs.checkpoint is None else inputs.checkpoint.seconds_before
+            seconds = earlier + time.perf_counter() - began
             of_known, of_unknown = (
                 adversarial.score(game, side, batch_size=params.batch_size, bn_eval=params.bn_eval)
                 for side in (known, unknown)

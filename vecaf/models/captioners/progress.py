@@ -1,14 +1,16 @@
 """What a killed captioning job had already written, so that the next one goes on from there.
 
 One JSON line per batch is appended to a file that is no output of the workflow (those are deleted with a failed job).
-Its first line is the key of all that the captions depend on. Every other line carries a hash over key, place and
-captions; from the first line on that a kill cut off or that does not have its hash, nothing is used.
+Its first line is the key of all that the captions depend on. Every other line carries the seconds that the job has
+taken so far, in all its attempts, and a hash over key, place, seconds and captions; from the first line on that a kill
+cut off or that does not have its hash, nothing is used.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 from vecaf.artifacts import digest
@@ -16,10 +18,14 @@ from vecaf.errors import ArtifactError
 
 
 class Progress:
-    """The captions of one job so far, in the order of its images; without a path nothing is kept."""
+    """The captions of one job so far, in the order of its images; without a path nothing is kept.
+
+    seconds_before: those of earlier attempts up to the last caption that was read.
+    """
 
     def __init__(self, path: Path | None, key: str):
         self._path, self._key, self._batches = path, key, 0
+        self.seconds_before, self._began = 0.0, time.monotonic()
 
     def read(self) -> list[str]:
         """Return the captions that an earlier job of the same key left, and make the file ready for more.
@@ -37,11 +43,11 @@ class Progress:
             return []
         captions, whole = [], lines[0][1]
         for value, end in lines[1:]:
-            if value != self._line(value.get("captions")):
+            if value != self._line(value.get("captions"), value.get("seconds")):
                 print(f"{self._path} is damaged after {len(captions)} captions; the rest is not used.", flush=True)
                 break
             captions += value["captions"]
-            self._batches, whole = self._batches + 1, end
+            self._batches, self.seconds_before, whole = self._batches + 1, value["seconds"], end
         with self._path.open("rb+") as file:
             file.truncate(whole)
         print(f"going on after {len(captions)} captions that {self._path} holds", flush=True)
@@ -50,15 +56,17 @@ class Progress:
     def add(self, captions: list[str]) -> None:
         """Note a batch: it outlives the process from here on."""
         if self._path is not None:
-            self._write(self._line(captions), "ab")
+            seconds = self.seconds_before + time.monotonic() - self._began
+            self._write(self._line(captions, round(seconds, 4)), "ab")
             self._batches += 1
 
     def remove(self) -> None:
         if self._path is not None:
             self._path.unlink(missing_ok=True)
 
-    def _line(self, captions: object) -> dict:
-        return {"captions": captions, "hash": digest([self._key, self._batches, captions])}
+    def _line(self, captions: object, seconds: object) -> dict:
+        said = {"captions": captions, "seconds": seconds}
+        return said | {"hash": digest([self._key, self._batches, captions, seconds])}
 
     def _start(self) -> None:
         self._write({"key": self._key}, "wb")
