@@ -8,9 +8,10 @@ from typing import Any
 
 from vecaf import augmentation, selection
 from vecaf.errors import ArtifactError
-from vecaf.flops import TRAINING_STEP
+from vecaf.flops import TRAINING_STEP, stylers
 from vecaf.flops.selection import Sizes, augmentation_macs, selection_augmentation_macs, selection_macs
 from vecaf.grid import SCORES
+from vecaf.models.clipstyler.options import options
 from vecaf.ratio import subset_size
 from vecaf.training import recipes
 
@@ -88,11 +89,11 @@ def work(
 ) -> list[Work]:
     """Return the MACs of every step of a cell, captions and text first.
 
-    parameters: all that the configuration decides about it (``Study.resolved``). selections: of each loop k, pool_size
-    and what its selector logged. classes: C of the head, without which its d·C for an image are left out. Captions,
-    their embeddings and the first pass over the pool are counted in full, though cells share them. Looking at the curve
-    and the final evaluation are no part of a method and not counted. Raises ArtifactError for a cell with text and no
-    profile of it.
+    parameters: all that the configuration decides about it (``Study.resolved``). selections: of each loop k,
+    pool_size and what its selector logged. classes: C of the head, without which its d·C for an image are left out.
+    Captions, their embeddings, a styler and the first pass over the pool are counted in full, though cells share
+    them. Looking at the curve and the final evaluation are no part of a method and not counted. Raises
+    ArtifactError for a cell with text and no profile of it.
     """
     return list(_steps(parameters, selections, profiles, classes))
 
@@ -109,6 +110,9 @@ def _steps(
             raise ArtifactError("a cell with captions was given no profile of its captioner and encoder; make them")
         yield Work(ONCE, "caption", _times(profiles.captioner["macs"], pool))
         yield Work(ONCE, "embed_text", _times(profiles.encoder["macs"], pool))
+    if (styling := parameters.get("stylize")) is not None:
+        styler = options({key: value for key, value in styling["styler"].items() if key != "seed"})
+        yield Work(ONCE, "train_styler", stylers.training_macs(styler))
     loops = zip(parameters["selection"], selections, parameters["finetune"], strict=True)
     for loop, (told, log, trained) in enumerate(loops, start=1):
         if in_finetune or selection.get(told["selector"]).needs & SCORES:
@@ -118,6 +122,8 @@ def _steps(
         sizes = Sizes(pool, log["k"], width, classes, labelled)
         chosen = selection_macs(told["selector"], sizes, told["params"], log)
         yield Work(loop, "select", None if chosen is None else sum(chosen.values()))
+        if styling is not None:
+            yield Work(loop, "stylize", round(styling["share"] * log["k"]) * stylers.image_macs(styler))
         drawn = (trained["stop"] - trained["start"]) * batch_size(parameters)
         yield Work(loop, "finetune", TRAINING_STEP * drawn * image)
         labelled += log["k"]

@@ -19,6 +19,7 @@ PARTS = {
     "scoring": ("score",),
     "cea": ("embed_text", "augment"),
     "selection": ("select",),
+    "style": ("train_styler", "stylize"),
     "finetune": ("finetune",),
 }
 # Sums of parts: of what the paper counts, and of everything.
