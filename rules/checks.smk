@@ -4,7 +4,7 @@ from collections import Counter
 
 from snakemake.logging import logger
 
-from vecaf import manifest, preflight
+from vecaf import manifest, preflight, targets
 from vecaf.models import captioners, text_encoders
 
 # Exhibits with an implementation; the others are named in the notice below.
@@ -29,11 +29,9 @@ def made(kind, of_the_paper=False):
 def exhibit_files(exhibit):
     """Return the files of a table or figure; refuse one that this configuration does not show with a sentence."""
     if exhibit not in study.exhibits():
-        raise WorkflowError(f"this configuration shows no {exhibit}; it has: {', '.join(study.exhibits())}")
+        refuse(f"this configuration shows no {exhibit}; it has: {', '.join(study.exhibits())}")
     if exhibit in REPORTED and not can_be_shown(exhibit):
-        raise WorkflowError(
-            f"{exhibit} has nothing to show: nothing of it has finished; without cells=finished it is run"
-        )
+        refuse(f"{exhibit} has nothing to show: nothing of it has finished; without cells=finished it is run")
     kind = study.config.exhibits[exhibit].kind
     return [f"{root}/{kind}s/{exhibit}.{ending}" for ending in ENDINGS[kind]]
 
@@ -41,14 +39,14 @@ def exhibit_files(exhibit):
 def table_code(exhibit):
     """Return the digest of what makes a table; refuse one that has no implementation with a sentence."""
     if exhibit not in REPORTED:
-        raise WorkflowError(f"{exhibit} has no implementation yet; these have: {', '.join(sorted(REPORTED))}")
+        refuse(f"{exhibit} has no implementation yet; these have: {', '.join(sorted(REPORTED))}")
     return code_digest("scripts/table.py", f"vecaf/reporting/{exhibit}.py")
 
 
 def figure_code(exhibit):
     """Return the digest of what draws a figure; refuse one that has no implementation with a sentence."""
     if exhibit not in REPORTED:
-        raise WorkflowError(f"{exhibit} has no implementation yet; these have: {', '.join(sorted(REPORTED))}")
+        refuse(f"{exhibit} has no implementation yet; these have: {', '.join(sorted(REPORTED))}")
     return code_digest("scripts/figure.py", f"vecaf/reporting/{exhibit}.py", "vecaf/reporting/figure.mplstyle")
 
 
@@ -157,6 +155,11 @@ def needs_of_jobs():
             found[wildcard].add(getattr(job.wildcards, wildcard))
     uses_gpu = any(hasattr(job.resources, "device") for job in workflow.dag.needrun_jobs())
     return needs_of(*found.values()) | ({} if uses_gpu else {"gpus": 0})
+
+
+def refuse_target(wildcards):
+    names = {rule.name for rule in workflow.rules}
+    refuse(targets.mistaken(wildcards.mistaken, names, study.config))
 
 
 def check_requested():

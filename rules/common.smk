@@ -7,6 +7,7 @@ import sys
 sys.path.insert(0, workflow.basedir)  # so that `vecaf` is importable wherever snakemake is started from
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 from vecaf import artifacts, config as vecaf_config
 from vecaf.code_digest import code_digest, step_version
@@ -14,10 +15,17 @@ from vecaf.errors import ConfigError
 from vecaf.grid import Cell
 from vecaf.study import CORRUPTING, Study
 
+
+def refuse(sentence):
+    """End with a sentence; an exception would come with a place in these files, or a trace of snakemake's insides."""
+    logger.error(sentence)
+    sys.exit(1)
+
+
 try:
     study = Study(vecaf_config.load(config))
 except ConfigError as error:
-    raise WorkflowError(str(error)) from None
+    refuse(str(error))
 
 # Steps never download, wherever they run: what is missing is told at the start, and `snakemake download` fetches it.
 prefix = "export HF_HUB_OFFLINE=1; "
@@ -140,12 +148,12 @@ def has_loop(wildcards):
     """Refuse loop4 of a schedule of three, and cells that cannot start, with a sentence."""
     cell, loop = cell_of(wildcards), int(getattr(wildcards, "loop", 1))
     if not study.can_start(cell.method, cell.schedule):
-        raise WorkflowError(
+        refuse(
             f"{cell} cannot run: its first loop selects with {study.selector(cell.method, cell.schedule, 1)}, which "
             f"chooses only after training; give methods.{cell.method}.schedules.{cell.schedule} another first selector"
         )
     if loop > (loops := study.loops(cell.method, cell.schedule)):
-        raise WorkflowError(f"{cell} has {loops} loop(s), there is no loop {loop}")
+        refuse(f"{cell} has {loops} loop(s), there is no loop {loop}")
     return cell, loop
 
 

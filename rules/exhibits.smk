@@ -76,7 +76,7 @@ def selected_inputs(exhibit, dataset):
     """Return the selections of an exhibit on one dataset, and what is known of the images there."""
     told, cells = captioned_by(dataset), prompts.places(study, exhibit).get(dataset)
     if cells is None:
-        raise WorkflowError(f"{exhibit} shows no selections on {dataset}")
+        refuse(f"{exhibit} shows no selections on {dataset}")
     return {
         "pool": [path.format(dataset=dataset) for path in POOL_FILES],
         "captions": CAPTIONS.format(**told),
@@ -143,7 +143,7 @@ def claims_plan():
     try:
         return claims.plan(study, REPORTED)
     except ConfigError as error:
-        raise WorkflowError(str(error)) from None
+        refuse(str(error))
 
 
 def claims_rows(wildcards):

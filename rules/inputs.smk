@@ -104,7 +104,7 @@ def first_cell(wildcards):
     try:
         method, schedule = first_cells(wildcards.dataset, wildcards.backbone)[name]
     except KeyError:
-        raise WorkflowError(f"no method of the configuration makes the loop-1 selection {name}") from None
+        refuse(f"no method of the configuration makes the loop-1 selection {name}")
     ratio, seed = getattr(wildcards, "ratio", "100pct"), int(getattr(wildcards, "seed", 0))
     return Cell(wildcards.dataset, wildcards.backbone, method, ratio, schedule, seed)
 
@@ -114,7 +114,7 @@ def objective_named(wildcards):
     for method in study.config.methods:
         if study.objective(method) == wildcards.objective:
             return study.objective_params(method)
-    raise WorkflowError(f"no method of the configuration has the objective {wildcards.objective!r}")
+    refuse(f"no method of the configuration has the objective {wildcards.objective!r}")
 
 
 def finetune_inputs(cell, loop):
@@ -161,9 +161,7 @@ def last_loop(wildcards):
 def before_last(wildcards):
     cell, loop = has_loop(wildcards)
     if loop >= (loops := study.loops(cell.method, cell.schedule)):
-        raise WorkflowError(
-            f"loop {loops} of {cell} is its last: its weights are {in_cell(CELL, cell)}weights.safetensors"
-        )
+        refuse(f"loop {loops} of {cell} is its last: its weights are {in_cell(CELL, cell)}weights.safetensors")
     return cell, loop
 
 
@@ -245,4 +243,4 @@ def profiled(wildcards):
     try:
         return study.profile_params(wildcards.part, wildcards.name)
     except KeyError:
-        raise WorkflowError(f"no cell of this configuration uses a {wildcards.part} {wildcards.name}") from None
+        refuse(f"no cell of this configuration uses a {wildcards.part} {wildcards.name}")

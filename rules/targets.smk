@@ -32,3 +32,14 @@ for exhibit in sorted(REPORTED):
 rule cells:
     input:
         [in_cell(f"{CELL}metrics.json", cell) for cell in study.cells()],
+
+
+# What no other rule makes is refused with a sentence; nothing is ever written.
+rule mistaken:
+    input:
+        refuse_target,
+    output:
+        "{mistaken}",
+    wildcard_constraints:
+        mistaken=targets.mistakes(study.config),
+    localrule: True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 
 
@@ -11,6 +12,18 @@ class VecafError(Exception):
 
 class ConfigError(VecafError):
     """One or more problems of the configuration, reported together."""
+
+
+def not_one_of(value: object, allowed: Iterable[str]) -> str:
+    """Return the words that a value is none of these names, and which one is meant, perhaps."""
+    allowed = list(allowed)
+    return f"{value!r} is not one of {', '.join(allowed) or 'none defined'}{meant(value, allowed)}"
+
+
+def meant(value: object, allowed: Iterable[str]) -> str:
+    """Return the question after the name that is nearest to a mistyped one; nothing where none is near."""
+    near = difflib.get_close_matches(str(value), list(allowed), n=1)
+    return f"; is {near[0]} meant?" if near else ""
 
 
 def listed(problems: Iterable[str], where: str) -> str:

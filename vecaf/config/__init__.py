@@ -14,8 +14,8 @@ from pydantic import BaseModel, ValidationError
 
 from vecaf.config.checks import contradictions
 from vecaf.config.merging import extend
-from vecaf.config.schema import Config
-from vecaf.errors import ConfigError, listed
+from vecaf.config.schema import WRITTEN, Config
+from vecaf.errors import ConfigError, listed, not_one_of
 
 __all__ = ["Config", "load"]
 
@@ -47,8 +47,7 @@ def load(raw: dict[str, Any]) -> Config:
 
 def _shown(names: list[Any], exhibits: dict[str, Any], problems: list[str]) -> dict[str, Any]:
     """Return the exhibits that a study shows, and None for the others; report names that none has."""
-    defined = ", ".join(exhibits) or "none defined"
-    problems += [f"shows: {name!r} is not one of {defined}" for name in names if name not in list(exhibits)]
+    problems += [f"shows: {not_one_of(name, exhibits)}" for name in names if name not in list(exhibits)]
     return {name: exhibit if name in names else None for name, exhibit in exhibits.items()}
 
 
@@ -82,7 +81,10 @@ def _readable(errors: list[Any]) -> list[str]:
         elif item["type"] == "missing":
             lines.append(f"{key}: missing, and it has no default")
         else:
-            hint = "; a value given on the command line arrives as text" if isinstance(item["input"], str) else ""
+            number = item["type"].startswith(("int", "float", "bool")) and isinstance(item["input"], str)
+            hint = "; a value given on the command line arrives as text" if number else ""
+            if (examples := WRITTEN.get(item.get("ctx", {}).get("pattern"))) is not None:
+                hint = f"; write {examples}"
             lines.append(f"{key}: {value} is not allowed ({item['msg']}{hint})")
     return lines
 

@@ -13,6 +13,7 @@ from vecaf import selection
 from vecaf.config.merging import merge
 from vecaf.config.schema import Block, Config, Dataset, Exhibit, Method, Training, Turn
 from vecaf.data.pool import TUNING_SHARE
+from vecaf.errors import not_one_of
 from vecaf.models import captioners, text_encoders
 from vecaf.ratio import ratio_of, subset_size
 
@@ -21,7 +22,7 @@ def contradictions(config: Config) -> Iterator[str]:
     """Yield every contradiction between values that are valid one by one."""
 
     def unknown(key: str, value: str, allowed) -> str:
-        return f"{key}: {value!r} is not one of {', '.join(sorted(allowed)) or 'none defined'}"
+        return f"{key}: {not_one_of(value, sorted(allowed))}"
 
     selectors = set(selection.names())
     for name, captioner in config.captioners.items():
@@ -129,7 +130,7 @@ def _check_turns(key: str, turns: list[Turn], selectors: set[str], own: str | No
         if turn.selector == "method":
             continue
         if turn.selector not in selectors:
-            yield f"{key}: selector {turn.selector!r} is not one of method, {', '.join(sorted(selectors))}"
+            yield f"{key}: selector {not_one_of(turn.selector, ['method', *sorted(selectors)])}"
         elif turn.selector != own and "loss_head" in selection.get(turn.selector).Params.model_fields:
             yield f"{key}: {turn.selector} is trained along in finetuning; only a method with it as `selector` has it"
 
@@ -144,7 +145,7 @@ def _check_block(key: str, block: Block, config: Config):
     ):
         for name in names:
             if name not in allowed:
-                yield f"{key}.{field}: {name!r} is not one of {', '.join(sorted(allowed))}"
+                yield f"{key}.{field}: {not_one_of(name, sorted(allowed))}"
     for name, ratios in block.datasets.items():
         if (dataset := config.datasets.get(name)) is None:
             continue

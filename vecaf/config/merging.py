@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from vecaf.errors import not_one_of
+
 
 def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """Return base with changes laid over it, mappings merged key by key and everything else replaced."""
@@ -27,7 +29,7 @@ def extend(entries: dict[str, Any], section: str, problems: list[str]) -> dict[s
             problems.append(f"{section}.{name}.extends: {' → '.join((*chain, base))} is a circle")
             return {key: value for key, value in entry.items() if key != "extends"}
         if base not in entries or not isinstance(entries[base], dict):
-            problems.append(f"{section}.{name}.extends: {base!r} is not one of {', '.join(entries)}")
+            problems.append(f"{section}.{name}.extends: {not_one_of(base, entries)}")
             return {key: value for key, value in entry.items() if key != "extends"}
         return merge(resolve(base, (*chain, base)), entry)
 

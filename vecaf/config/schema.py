@@ -13,10 +13,10 @@ from vecaf.models.clipstyler.options import Options as StylerOptions
 from vecaf.models.pretraining import Options as PretrainingOptions
 from vecaf.training import recipes
 
-Ratio = Annotated[
-    str, Field(pattern=r"^[0-9]+(\.[0-9]+)?pct$", description="an exact decimal percentage: 1pct, 0.5pct")
-]
-Share = Annotated[str, Field(pattern=r"^[0-9]+(/[1-9][0-9]*)?$", description="an exact fraction: 1, 1/3")]
+RATIO, SHARE = r"^[0-9]+(\.[0-9]+)?pct$", r"^[0-9]+(/[1-9][0-9]*)?$"
+WRITTEN = {RATIO: "1pct, 0.5pct", SHARE: "1, 1/3"}  # pattern → how what it matches is written
+Ratio = Annotated[str, Field(pattern=RATIO, description=f"an exact decimal percentage: {WRITTEN[RATIO]}")]
+Share = Annotated[str, Field(pattern=SHARE, description=f"an exact fraction: {WRITTEN[SHARE]}")]
 Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 
 
