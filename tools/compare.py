@@ -19,7 +19,7 @@ import pandas as pd
 
 from tools import publish
 from vecaf import command
-from vecaf.errors import ArtifactError
+from vecaf.errors import ArtifactError, meant
 from vecaf.reporting import bundle, statistics
 from vecaf.reporting.contrasts import percent, points
 from vecaf.reporting.metrics import selection_facts
@@ -89,7 +89,8 @@ def fitting(known: list[str], asked: list[str]) -> list[str]:
     found: list[str] = []
     for pattern in asked:
         if not (names := [name for name in known if fnmatchcase(name, pattern.rstrip("/"))]):
-            raise ArtifactError("\n  ".join([f"no finished cell fits {pattern}; finished are", *(known or ["none"])]))
+            held = f"'*' names all {len(known)} groups" if known else "none has finished"
+            raise ArtifactError(f"no finished cell fits {pattern}{meant(pattern, known)}; {held}")
         found += names
     return list(dict.fromkeys(found))
 

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,16 +68,17 @@ def run(main: Callable[[list[str]], str]) -> None:
     """
     gc.freeze()  # what was imported stays, see scripts/__init__.py
     gc.enable()
-    code = 0
+    said, code = "", 0
     try:
-        print(main(sys.argv[1:]))
+        said = main(sys.argv[1:])
     except VecafError as error:
         print(f"error: {error}", file=sys.stderr)
         code = 1
     except BaseException:
         gc.unfreeze()
         raise
-    sys.stdout.flush()
+    with suppress(BrokenPipeError):  # whoever was to read has gone, as `| head` does
+        print(said, end="\n" if said else "", flush=True)
     sys.stderr.flush()
     os._exit(code)
 
