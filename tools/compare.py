@@ -4,21 +4,23 @@
     python -m tools.compare --root results/study 'cifar10_*/vit_ti/vecaf/5pct/3loops'
 
 A group is the path of a cell without its seed; quoted wildcards stand for several. Of each: seeds, mean accuracy and
-its standard error, the first group minus this one (points, paired by seed, Student's 95 % interval), how many different
-images its loops have selected and how many in all, how many classes a selection after loop 1 has, over those of a
-random set, and the mean training loss of each loop's last batches (nats). Cells are those of the study and those of the
-bundle, of any configuration: what is stale is not told apart.
+its standard error, the first group minus this one (points, paired by seed, Student's 95 % interval; of one seed that of
+a bootstrap over its test images, where the predictions of both are there: what another seed would do it cannot say),
+how many different images its loops have selected and how many in all, how many classes a selection after loop 1 has,
+over those of a random set, and the mean training loss of each loop's last batches (nats). Cells are those of the study
+and those of the bundle, of any configuration: what is stale is not told apart.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pandas as pd
 
 from tools import publish
-from vecaf import command
+from vecaf import artifacts, command
 from vecaf.errors import ArtifactError, meant
 from vecaf.reporting import bundle, statistics
 from vecaf.reporting.contrasts import percent, points
@@ -40,14 +42,15 @@ def group_of(cell: str) -> str:
 
 
 class Group:
-    """The cells of one path. tables: those of a bundle."""
+    """The cells of one path. tables: those of a bundle; folders: cell → where its own files lie."""
 
-    def __init__(self, name: str, tables: dict[str, pd.DataFrame]):
+    def __init__(self, name: str, tables: dict[str, pd.DataFrame], folders: Mapping[str, Path]):
         records, batches = (
             tables[file][tables[file]["cell"].map(group_of) == name] for file in (bundle.RECORDS, bundle.BATCHES)
         )
         texts = records[records["file"] == bundle.METRICS]
         self.name, self._batches, self._ids = name, batches, tables[bundle.IDS]
+        self._folders = folders
         self._metrics = {
             int(cell.rpartition("/seed")[2]): bundle.parsed(text, cell)
             for cell, text in zip(texts["cell"], texts["text"], strict=True)
@@ -60,6 +63,17 @@ class Group:
             seed: one["top1"] if one.get("one_vs_all") is None else one["one_vs_all"]["recall_argmax"]
             for seed, one in found.items()
         }
+
+    def correct(self, seed: int) -> pd.Series | None:
+        """Return of each test image, by id, whether a seed's model is right; None where its predictions are not there.
+
+        Of a class against all others nothing is told: its accuracy is a recall.
+        """
+        file = self._folders.get(f"{self.name}/seed{seed}", Path()) / "predictions.parquet"
+        if not file.exists() or self._metrics[seed]["metrics"].get("one_vs_all") is not None:
+            return None
+        table = artifacts.read_table(file, columns=["id", "label", "prediction"]).set_index("id").sort_index()
+        return table["label"] == table["prediction"]
 
     def selected(self) -> tuple[float, float] | None:
         """Return how many different images the loops have selected, and how many in all; means over seeds."""
@@ -95,14 +109,25 @@ def fitting(known: list[str], asked: list[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def minus(first: Group, other: Group) -> str:
+    """Return a difference of accuracies in points with its interval, over seeds or over the images of the only one."""
+    ours, theirs = first.accuracies(), other.accuracies()
+    shared = ours.keys() & theirs.keys()
+    if len(shared) == 1:
+        (seed,) = shared
+        right = [group.correct(seed) for group in (first, other)]
+        if all(one is not None for one in right) and right[0].index.equals(right[1].index):
+            return f"{points(statistics.bootstrap_difference(*right, seed=seed))}, images"
+    return points(statistics.paired_difference(ours, theirs))
+
+
 def lines(compared: list[Group], last: int) -> list[list[str]]:
-    first = compared[0].accuracies()
     return [
         [
             group.name,
             " ".join(map(str, sorted(values := group.accuracies()))),
             percent(values.values()),
-            "" if group is compared[0] else points(statistics.paired_difference(first, values)),
+            "" if group is compared[0] else minus(compared[0], group),
             "—" if (counts := group.selected()) is None else "{:.0f} of {:.0f}".format(*counts),
             "—" if (classes := group.coverage()) is None else f"{classes:.2f}",
             " ".join(f"{loss:.2f}" for loss in group.losses(last)),
@@ -124,7 +149,7 @@ def main(argv: list[str]) -> str:
     # Of the study's files only those of these groups are read.
     new, _ = publish.tables_of(args.root, {cell: own[cell] for cell in own if group_of(cell) in names})
     tables = bundle.merged(args.published, new)
-    rows = [HEADER, *lines([Group(name, tables) for name in names], args.last)]
+    rows = [HEADER, *lines([Group(name, tables, own) for name in names], args.last)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 

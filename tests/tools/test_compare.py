@@ -1,5 +1,7 @@
 """Groups of finished cells beside each other, from a study's own files and a bundle."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,7 @@ import pytest
 from tools import compare
 from vecaf import artifacts
 from vecaf.errors import ArtifactError
-from vecaf.reporting import bundle
+from vecaf.reporting import bundle, statistics
 from vecaf.reporting.metrics import cell_metrics, cost
 
 VECAF, RANDOM = "digits/vit_ti/vecaf/5pct/2loops", "digits/vit_ti/random/5pct/2loops"
@@ -74,10 +76,27 @@ def test_published_cells_count_as_the_studys_own(root, tmp_path):
     assert told(tmp_path / "nowhere", VECAF, RANDOM, published=out) == told(root, VECAF, RANDOM)
 
 
+def test_one_seed_is_compared_image_by_image_where_both_have_predictions(root):
+    for group, others in ((VECAF, (1,)), (RANDOM, (1, 2))):
+        for seed in others:
+            shutil.rmtree(root / "cells" / group / f"seed{seed}")
+    right = {VECAF: np.arange(200) < 160, RANDOM: np.arange(200) % 10 < 7}
+    assert told(root, VECAF, RANDOM)[1][3] == "+10.00"  # no predictions, no interval
+    for group, correct in right.items():
+        table = pd.DataFrame({"id": np.arange(200), "label": 1, "prediction": correct.astype(int)})
+        artifacts.write_table(
+            root / "cells" / group / "seed0/predictions.parquet", table[::-1] if group == VECAF else table
+        )
+    found = statistics.bootstrap_difference(right[VECAF], right[RANDOM], seed=0)
+    assert found.estimate == pytest.approx(0.1)
+    said = f"+10.00 ({100 * found.low:+.2f} to {100 * found.high:+.2f}), images"
+    assert told(root, VECAF, RANDOM)[1][3] == said.replace("-", "−")
+
+
 def test_a_group_without_finished_cells_is_refused_with_the_nearest(root, tmp_path):
     with pytest.raises(ArtifactError, match=r"no finished cell fits digits/x; '\*' names all 2 groups"):
         told(root, VECAF, "digits/x")
     with pytest.raises(ArtifactError, match=f"; is {VECAF} meant"):
         told(root, VECAF + "x")
-    with pytest.raises(ArtifactError, match="fits .*; none has finished"):
+    with pytest.raises(ArtifactError, match=r"fits .*; none has finished"):
         told(tmp_path / "nowhere", VECAF)
