@@ -146,12 +146,13 @@ def _empty(assertion: Assertion, compared: Sequence[Compared]) -> str:
     """Return why nothing can be said: nothing has run, or what has is censored."""
     planned = frozenset.union(*(comparison.planned for comparison in compared))
     cells = frozenset.union(*(comparison.cells for comparison in compared))
-    if assertion.measure is None or planned == cells:
+    if assertion.measure is None or not planned:
         return "none of its cells has this number yet"
-    # A measure has rows of finished cells alone.
+    # A measure has rows of finished cells alone; a cell may have one side of a comparison and lack the other.
+    lacking = f"{len(planned - cells)} of its {len(planned)}" if planned != cells else "its"
     return (
-        f"{len(planned - cells)} of its {len(planned)} finished cells have no such number: a level that they do not "
-        "reach within their budget or that is not looked for, or a step that cannot be counted"
+        f"{lacking} finished cells have no such number: a level that they do not reach within their budget or that is "
+        "not looked for, or a step that cannot be counted"
     )
 
 
