@@ -158,7 +158,7 @@ def needs_of_jobs():
 
 
 def refuse_target(wildcards):
-    names = {rule.name for rule in workflow.rules}
+    names = {rule.name for rule in workflow.rules if not rule.has_wildcards()}
     refuse(targets.mistaken(wildcards.mistaken, names, study.config))
 
 

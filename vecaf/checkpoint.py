@@ -83,12 +83,9 @@ class Checkpoint:
         head, _, body = content.partition(b"\n")
         expected = _HEAD + f"{self._key} {hashlib.sha256(body).hexdigest()}".encode()
         if head != expected:
-            foreign = head.startswith(_HEAD) and not head.startswith(_HEAD + self._key.encode() + b" ")
-            why = (
-                "is of other parameters, weights or data"
-                if foreign
-                else "is damaged: its hash is not that of its bytes"
-            )
+            why = "is damaged: its hash is not that of its bytes"
+            if head.startswith(_HEAD) and not head.startswith(_HEAD + self._key.encode() + b" "):
+                why = "is of other parameters, weights or data"
             print(f"checkpoint {self._path} {why}; it is not used and this step begins anew", flush=True)
             return None
         line, _, tensors = body.partition(b"\n")

@@ -17,13 +17,16 @@ _FILES += ("optimizer.safetensors", "finetune.json")
 
 
 def mistakes(config: Config) -> str:
-    """Return the pattern of what ``mistaken`` has a sentence for: words, and paths of cells that no rule makes."""
+    """Return the pattern of what ``mistaken`` has a sentence for: words, and paths of cells that no rule makes.
+
+    It fits no path that a study of this configuration reads or writes, whatever lies there already.
+    """
     named = [getattr(config, section) if section else () for _, section in _PARTS]
     parts = ["|".join(map(re.escape, names)) or "(?!)" for names in named]
     parts[3], parts[5] = RATIO[1:-1], "seed[0-9]+"
     files = "|".join(map(re.escape, _FILES))
     cell = "/".join(f"(?:{part})" for part in parts) + f"/(?:(?:{files})$|loop|ood/)"
-    own = "(?!)" if config.cells == "finished" else f"{re.escape(config.root)}/cells/{cell}"
+    own = f"{re.escape(config.root)}/(?:(?!cells/)|cells/{cell})"
     return rf"[a-z][a-z0-9_]*|(?!{own}).+/cells/.*"
 
 
@@ -40,8 +43,7 @@ def mistaken(target: str, names: Collection[str], config: Config) -> str:
             f"{target}: cells of this configuration lie below {config.root}/cells/; name the study of {before}/ by "
             "--profile or --configfile"
         )
-    wrong = list(_in_path(path.split("/"), config))
-    return f"{target}: {'; '.join(wrong or ['no cell is run where cells=finished shows what there is'])}"
+    return f"{target}: {'; '.join(_in_path(path.split('/'), config))}"
 
 
 def _in_path(parts: list[str], config: Config) -> Iterator[str]:

@@ -123,7 +123,8 @@ def _steps(
         chosen = selection_macs(told["selector"], sizes, told["params"], log)
         yield Work(loop, "select", None if chosen is None else sum(chosen.values()))
         if styling is not None:
-            yield Work(loop, "stylize", round(styling["share"] * log["k"]) * stylers.image_macs(styler))
+            shown = log["k"] + trained["accumulate"] * labelled
+            yield Work(loop, "stylize", round(styling["share"] * shown) * stylers.image_macs(styler))
         drawn = (trained["stop"] - trained["start"]) * batch_size(parameters)
         yield Work(loop, "finetune", TRAINING_STEP * drawn * image)
         labelled += log["k"]
