@@ -91,6 +91,11 @@ def test_the_main_table_shows_what_is_published(file, top1):
 
 
 @pytest.mark.parametrize("file", FILES)
+def test_nothing_is_left_to_be_filled_in(file):
+    assert not re.search(r"@[A-Z]+@|\bTODO\b", (ROOT / file).read_text())
+
+
+@pytest.mark.parametrize("file", FILES)
 def test_how_many_cells_have_run_is_what_is_published(file, top1, paper_raw):
     files = ("config/small_images.yaml", "config/study_vit_tiny.yaml")
     study = Study(config.load(reduce(merge, (yaml.safe_load((ROOT / name).read_text()) for name in files), paper_raw)))
