@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 from vecaf import manifest, preflight, targets

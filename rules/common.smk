@@ -6,14 +6,13 @@ import sys
 
 sys.path.insert(0, workflow.basedir)  # so that `vecaf` is importable wherever snakemake is started from
 
-from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 from vecaf import artifacts, config as vecaf_config
 from vecaf.code_digest import code_digest, step_version
 from vecaf.errors import ConfigError
-from vecaf.grid import Cell
-from vecaf.study import CORRUPTING, Study
+from vecaf.grid import EMBEDDED, Cell
+from vecaf.study import Study
 
 
 def refuse(sentence):

@@ -61,7 +61,7 @@ def selection_inputs(cell, loop):
     """Return exactly what the selector of one loop declares, and the losses wherever the pool is scored: for its log."""
     needs = study.needs(cell.method, cell.schedule, loop)
     inputs = {"index": in_cell(f"{POOL}index.parquet", cell)}
-    if needs & {"embeddings", "logits"}:
+    if needs & EMBEDDED:
         if not study.selects_augmented(cell.method, cell.schedule, loop):
             inputs["embeddings"] = plain_embeddings(cell, loop)
         elif loop == 1:
@@ -207,7 +207,7 @@ def after_inputs(wildcards):
         "losses": f"{scores}losses.npy",
         "earlier": selection_folder(cell, 1) + "selection.parquet",
     }
-    if needs & {"embeddings", "logits"}:
+    if needs & EMBEDDED:
         augmented = study.selects_augmented(by.method, by.schedule, 2)
         inputs["embeddings"] = (
             in_cell(f"{BY}augmented.npy", cell, by=by.method) if augmented else f"{scores}embeddings.npy"

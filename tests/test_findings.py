@@ -2,14 +2,11 @@
 
 import json
 import re
-from functools import reduce
 from pathlib import Path
 
 import pytest
-import yaml
 
 from vecaf import artifacts, config
-from vecaf.config.merging import merge
 from vecaf.reporting import bundle, statistics
 from vecaf.study import Study
 
@@ -97,9 +94,8 @@ def test_nothing_is_left_to_be_filled_in(file):
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_how_many_cells_have_run_is_what_is_published(file, top1, paper_raw):
-    files = ("config/small_images.yaml", "config/study_vit_tiny.yaml")
-    study = Study(config.load(reduce(merge, (yaml.safe_load((ROOT / name).read_text()) for name in files), paper_raw)))
+def test_how_many_cells_have_run_is_what_is_published(file, top1, laid_over):
+    study = Study(config.load(laid_over("config/small_images.yaml", "config/study_vit_tiny.yaml")))
     cells = {str(cell) for cell in study.cells()}
     said = re.search(r"(\d+)\s+of\s+its\s+(\d+)\s+cells", (ROOT / file).read_text())
     assert tuple(map(int, said.groups())) == (len(cells & set(top1)), len(cells))

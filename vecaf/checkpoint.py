@@ -32,7 +32,7 @@ class Stopped(VecafError):
     """The process was asked to end and has kept what it had."""
 
 
-class _Clock:
+class Clock:
     """Seconds that a step has taken: in attempts that were killed, as its checkpoints tell, and in this process."""
 
     def __init__(self):
@@ -52,7 +52,7 @@ class Checkpoint:
     def __init__(self, path: str | Path | None, key: str, every: float = EVERY):
         self._path = None if path is None else Path(path)
         self._key, self._every, self._last = key, every, time.monotonic()
-        self._clock = _Clock()
+        self._clock = Clock()
         if self._path is not None:
             _listen()
 

@@ -88,13 +88,12 @@ def checkpoint(args: argparse.Namespace, *inputs: Path | None, **more: object):
     from vecaf import artifacts, provenance
     from vecaf.checkpoint import NOTHING, Checkpoint
 
-    provenance.began_before(NOTHING)
-    if args.resume is None:
-        return NOTHING
-    hashes = [None if file is None else artifacts.file_hash(file) for file in inputs]
-    processes = os.environ.get("WORLD_SIZE", "1")  # of torchrun: augmentations depend on it
-    key = artifacts.digest([args.params, args.step_version, hashes, processes, more])
-    made = Checkpoint(args.resume, key, args.checkpoint_seconds)
+    made = NOTHING
+    if args.resume is not None:
+        hashes = [None if file is None else artifacts.file_hash(file) for file in inputs]
+        processes = os.environ.get("WORLD_SIZE", "1")  # of torchrun: augmentations depend on it
+        key = artifacts.digest([args.params, args.step_version, hashes, processes, more])
+        made = Checkpoint(args.resume, key, args.checkpoint_seconds)
     provenance.began_before(made)
     return made
 

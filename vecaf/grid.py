@@ -22,6 +22,7 @@ from vecaf.ratio import times
 NO_PROMPT = "none"
 # Inputs of a selection that scoring the pool makes.
 SCORES = frozenset({"embeddings", "losses", "logits", "head", "predicted_losses"})
+EMBEDDED = frozenset({"embeddings", "logits"})  # those that are embeddings, or made of them
 
 
 @dataclass(frozen=True, order=True)
@@ -221,8 +222,8 @@ class Grid:
         return readings is not None and augmentation.applies_to_pool(readings, loop, self.method(method).prompt)
 
     def selects_augmented(self, method: str, schedule: str, loop: int) -> bool:
-        """Say whether the selection of this loop reads the pool as CEA shifted it; logits are made of embeddings."""
-        return self.augments_pool(method, loop) and bool(self.needs(method, schedule, loop) & {"embeddings", "logits"})
+        """Say whether the selection of this loop reads the pool as CEA shifted it."""
+        return self.augments_pool(method, loop) and bool(self.needs(method, schedule, loop) & EMBEDDED)
 
     def augments_training(self, method: str) -> bool:
         readings = self.method(method).cea

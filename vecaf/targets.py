@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import fields
 
 from vecaf.config.schema import RATIO, WRITTEN, Config
 from vecaf.errors import meant
+from vecaf.grid import Cell
 
-# The folders of a cell in their order, with the section of the configuration that names them.
-_PARTS = (("dataset", "datasets"), ("backbone", "backbones"), ("method", "methods"), ("ratio", ""))
-_PARTS += (("schedule", "schedules"), ("seed", ""))
+# What a part of a cell's path is: one of the names in a section of the configuration, or written in a certain way.
+_NAMED = {"dataset": "datasets", "backbone": "backbones", "method": "methods", "schedule": "schedules"}
+_WRITTEN = {"ratio": (RATIO, WRITTEN[RATIO]), "seed": ("^seed[0-9]+$", "seed0")}
+_PARTS = tuple(field.name for field in fields(Cell))
 # What a cell's own folder holds; folders of its loops and corruptions lie below it.
 _FILES = ("metrics.json", "predictions.parquet", "batches.parquet", "curve.parquet", "weights.safetensors")
 _FILES += ("optimizer.safetensors", "finetune.json")
@@ -21,13 +24,18 @@ def mistakes(config: Config) -> str:
 
     It fits no path that a study of this configuration reads or writes, whatever lies there already.
     """
-    named = [getattr(config, section) if section else () for _, section in _PARTS]
-    parts = ["|".join(map(re.escape, names)) or "(?!)" for names in named]
-    parts[3], parts[5] = RATIO[1:-1], "seed[0-9]+"
-    files = "|".join(map(re.escape, _FILES))
-    cell = "/".join(f"(?:{part})" for part in parts) + f"/(?:(?:{files})$|loop|ood/)"
+    parts = [_WRITTEN[kind][0][1:-1] if kind in _WRITTEN else _any_of(_names(kind, config)) for kind in _PARTS]
+    cell = "/".join(f"(?:{part})" for part in parts) + f"/(?:(?:{_any_of(_FILES)})$|loop|ood/)"
     own = f"{re.escape(config.root)}/(?:(?!cells/)|cells/{cell})"
     return rf"[a-z][a-z0-9_]*|(?!{own}).+/cells/.*"
+
+
+def _names(kind: str, config: Config) -> list[str]:
+    return list(getattr(config, _NAMED[kind]))
+
+
+def _any_of(names: Iterable[str]) -> str:
+    return "|".join(map(re.escape, names)) or "(?!)"
 
 
 def mistaken(target: str, names: Collection[str], config: Config) -> str:
@@ -50,14 +58,12 @@ def _in_path(parts: list[str], config: Config) -> Iterator[str]:
     if len(parts) <= len(_PARTS):
         yield f"a cell is dataset/backbone/method/ratio/schedule/seedN, and its target {_FILES[0]} in that folder"
         return
-    for (kind, section), value in zip(_PARTS, parts, strict=False):
-        if kind == "ratio":
-            if not re.match(RATIO, value):
-                yield f"ratio {value!r} is written {WRITTEN[RATIO]}"
-        elif kind == "seed":
-            if not re.match(r"^seed[0-9]+$", value):
-                yield f"seed {value!r} is written seed0"
-        elif value not in (known := list(getattr(config, section))):
+    for kind, value in zip(_PARTS, parts, strict=False):
+        if kind in _WRITTEN:
+            pattern, example = _WRITTEN[kind]
+            if not re.match(pattern, value):
+                yield f"{kind} {value!r} is written {example}"
+        elif value not in (known := _names(kind, config)):
             yield f"there is no {kind} {value!r}" + (meant(value, known) or f"; there are {', '.join(known)}")
     if len(parts) == len(_PARTS) + 1 and parts[-1] not in _FILES:
         yield f"a cell has no file {parts[-1]!r}" + (meant(parts[-1], _FILES) or f"; it has {', '.join(_FILES)}")

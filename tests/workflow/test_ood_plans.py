@@ -4,6 +4,8 @@ import yaml
 from planning import ROOT, rules
 from test_plans import counts, paper
 
+STUDY = ["config/small_images.yaml", "config/study_vit_tiny.yaml"]
+
 
 def test_table_3_of_the_paper_judges_every_cell_on_both_domains(fresh, paper_raw):
     planned = counts(paper(fresh, "table3"))
@@ -14,9 +16,6 @@ def test_table_3_of_the_paper_judges_every_cell_on_both_domains(fresh, paper_raw
     assert planned["corrupt"] == 2 * 5 * shards
     assert planned["train_styler"] == 2
     assert planned["stylize"] == 2 * 3 * seeds  # a fresh random set in each of three loops
-
-
-STUDY = ["config/small_images.yaml", "config/study_vit_tiny.yaml"]
 
 
 def test_published_accuracy_is_that_of_the_corrupted_sets_that_are_asked_for(fresh):

@@ -10,7 +10,7 @@ from vecaf import augmentation, selection
 from vecaf.errors import ArtifactError
 from vecaf.flops import TRAINING_STEP, stylers
 from vecaf.flops.selection import Sizes, augmentation_macs, selection_augmentation_macs, selection_macs
-from vecaf.grid import SCORES
+from vecaf.grid import EMBEDDED, SCORES
 from vecaf.models.clipstyler.options import options
 from vecaf.ratio import subset_size
 from vecaf.training import recipes
@@ -151,7 +151,7 @@ def _times(macs: int | None, count: int) -> int | None:
 def augments(parameters: Mapping[str, Any], loop: int) -> bool:
     """Say whether CEA shifts the pool before the selection of a loop, and that selection reads it."""
     needs = selection.get(parameters["selection"][loop - 1]["selector"]).needs
-    if parameters["cea"] is None or not needs & {"embeddings", "logits"}:
+    if parameters["cea"] is None or not needs & EMBEDDED:
         return False
     readings = augmentation.Readings(**parameters["cea"])
     return augmentation.applies_to_pool(readings, loop, parameters["text"]["encoder"]["prompt"])

@@ -109,9 +109,10 @@ def _beside_random(end: End, ends: Sequence[End], layout: Mapping[str, Any]) -> 
     if _of_random(end, layout):
         return end
     beside = [other for other in _budgets(ends, layout) if other.key[:2] == end.key[:2]]
-    kinds = {other.key[3:] for other in beside}
-    kind = end.key[3:] if end.key[3] != WHOLE_POOL else kinds.pop() if len(kinds) == 1 else None
-    beside = [other for other in beside if other.key[3:] == kind]
+    if end.key[3] != WHOLE_POOL:
+        beside = [other for other in beside if other.key[3:] == end.key[3:]]
+    elif len({other.key[3:] for other in beside}) > 1:
+        beside = []
     found = {}
     for seed, cost in end.macs.items():
         points = [(other.macs[seed], other.top1[seed]) for other in beside if seed in other.macs]

@@ -10,22 +10,23 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from pathlib import Path
 
 from vecaf.artifacts import digest
+from vecaf.checkpoint import Clock
 from vecaf.errors import ArtifactError
 
 
 class Progress:
-    """The captions of one job so far, in the order of its images; without a path nothing is kept.
-
-    seconds_before: those of earlier attempts up to the last caption that was read.
-    """
+    """The captions of one job so far, in the order of its images; without a path nothing is kept."""
 
     def __init__(self, path: Path | None, key: str):
-        self._path, self._key, self._batches = path, key, 0
-        self.seconds_before, self._began = 0.0, time.monotonic()
+        self._path, self._key, self._batches, self._clock = path, key, 0, Clock()
+
+    @property
+    def seconds_before(self) -> float:
+        """Seconds that earlier attempts took up to the last caption that was read."""
+        return self._clock.before
 
     def read(self) -> list[str]:
         """Return the captions that an earlier job of the same key left, and make the file ready for more.
@@ -47,7 +48,7 @@ class Progress:
                 print(f"{self._path} is damaged after {len(captions)} captions; the rest is not used.", flush=True)
                 break
             captions += value["captions"]
-            self._batches, self.seconds_before, whole = self._batches + 1, value["seconds"], end
+            self._batches, self._clock.before, whole = self._batches + 1, value["seconds"], end
         with self._path.open("rb+") as file:
             file.truncate(whole)
         print(f"going on after {len(captions)} captions that {self._path} holds", flush=True)
@@ -56,8 +57,7 @@ class Progress:
     def add(self, captions: list[str]) -> None:
         """Note a batch: it outlives the process from here on."""
         if self._path is not None:
-            seconds = self.seconds_before + time.monotonic() - self._began
-            self._write(self._line(captions, round(seconds, 4)), "ab")
+            self._write(self._line(captions, round(self._clock.now(), 4)), "ab")
             self._batches += 1
 
     def remove(self) -> None:
