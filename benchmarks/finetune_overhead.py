@@ -11,13 +11,12 @@ that others use too, trust the ratio in pairs and, on a CPU, that of CPU seconds
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from benchmarks.score_throughput import timed
 from vecaf.data.transforms import TrainTransform
 from vecaf.models import backbone
 from vecaf.training import recipes
@@ -42,15 +41,6 @@ class Pool:
 
     def batches(self, plan: list[np.ndarray], workers: int = 0):
         return map(self.read, plan)
-
-
-def timed(work: Callable[[], object], device: str) -> tuple[float, float]:
-    """Return the wall and CPU seconds of some work."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    work()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - wall, time.process_time() - cpu
 
 
 def bare(model, batches, labels, recipe, total, device) -> None:

@@ -34,6 +34,27 @@ IDLE = {
 SHOWN = ["table1", "extensions"]
 
 
+def tiny(batches: int, points: int) -> dict:
+    """Return an overlay that really trains a cell in seconds: one seed, a ViT of one layer, few batches and points."""
+    digits = {
+        "batches": batches,
+        "seeds": [0],
+        "training": {"overrides": {"batch_size": 16}},
+        "curve": {"points": points, "test_images": 40, "probe_images": 20},
+    }
+    vit = {
+        "args": {"patch_size": 8, "embed_dim": 32, "depth": 1, "num_heads": 2},
+        "width": 32,
+        "pretraining": {"epochs": 1},
+    }
+    ods = {"iterations": 5, "ensemble": 3}
+    return {
+        "datasets": {"digits": digits},
+        "backbones": {"vit_digits": vit},
+        "methods": {"vecaf": {"ods": ods}},
+    }
+
+
 class Project:
     """A copy of the project in which the workflow can be run and asked for its plans."""
 

@@ -10,29 +10,14 @@ import time
 import numpy as np
 import pytest
 import tiny_styler
-from planning import copy_project, rules
+from planning import copy_project, rules, tiny
 
 from vecaf import artifacts
 from vecaf.reporting.metrics import check_metrics
 
 TINY = {
     "shows": ["table1"],
-    "datasets": {
-        "digits": {
-            "batches": 6,
-            "seeds": [0],
-            "training": {"overrides": {"batch_size": 16}},
-            "curve": {"points": 3, "test_images": 40, "probe_images": 20},
-        }
-    },
-    "backbones": {
-        "vit_digits": {
-            "args": {"patch_size": 8, "embed_dim": 32, "depth": 1, "num_heads": 2},
-            "width": 32,
-            "pretraining": {"epochs": 1},
-        }
-    },
-    "methods": {"vecaf": {"ods": {"iterations": 5, "ensemble": 3}}},
+    **tiny(batches=6, points=3),
     "stylers": {"snow": {"clip": "tiny/clip", "vgg": "tiny/vgg.safetensors", **tiny_styler.QUICK}},
     "exhibits": {
         "table1": {

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from planning import Project, copy_project, rules
+from planning import Project, copy_project, rules, tiny
 
 from vecaf import artifacts
 from vecaf.reporting import costs
@@ -23,22 +23,7 @@ FIGURES = ["figure1b", "figure4", "figure5_b2a", "accuracy_cost"]
 OF_SELECTIONS = ["figure3", "figure6"]
 TINY = {
     "shows": ["table1", "readings", *FIGURES, *OF_SELECTIONS],
-    "datasets": {
-        "digits": {
-            "batches": 4,
-            "seeds": [0],
-            "training": {"overrides": {"batch_size": 16}},
-            "curve": {"points": 2, "test_images": 40, "probe_images": 20},
-        }
-    },
-    "backbones": {
-        "vit_digits": {
-            "args": {"patch_size": 8, "embed_dim": 32, "depth": 1, "num_heads": 2},
-            "width": 32,
-            "pretraining": {"epochs": 1},
-        }
-    },
-    "methods": {"vecaf": {"ods": {"iterations": 5, "ensemble": 3}}},
+    **tiny(batches=4, points=2),
     "exhibits": {
         **{name: {"blocks": BLOCKS} for name in ("table1", *FIGURES)},
         "readings": {"blocks": [{**DIGITS, "methods": ["vecaf", "vecaf_uniform"], "schedules": ["2loops"]}]},
