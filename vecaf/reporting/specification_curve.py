@@ -115,6 +115,7 @@ def _draw(specs: Sequence[Specification]):
                 textcoords="offset points",
                 fontsize=7,
                 ha=side,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},  # its interval may pass below
             )
     axes.axvline(0, color=figure.COLOURS["grey"], linewidth=0.9)
     axes.set_xlim(-1.05 * edge, 1.05 * edge)
