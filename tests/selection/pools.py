@@ -11,7 +11,7 @@ from vecaf.selection.base import PER_SAMPLE
 
 SEEDS = {"random_set": 11, "centroids": 12}
 # What makes a selector fast enough for a test, where it has such a parameter.
-QUICK = {"iterations": 12, "ensemble": 2, "max_iterations": 6, "width": 4, "subpool": 2.0}
+QUICK = {"iterations": 12, "ensemble": 2, "max_iterations": 6, "width": 4, "subpool": 2.0, "batch_size": 16}
 
 
 def make_inputs(size=90, width=8, classes=5, seed=0, spread=0.35):
@@ -45,7 +45,8 @@ def after_a_loop(inputs, seed=3, count=15):
 
 def permuted(inputs, order):
     """Return the same pool with its rows in another order."""
-    return replace(inputs, **{name: getattr(inputs, name)[order] for name in ("ids", *PER_SAMPLE)})
+    given = {name: getattr(inputs, name) for name in ("ids", *PER_SAMPLE)}
+    return replace(inputs, **{name: rows[order] for name, rows in given.items() if rows is not None})
 
 
 def quick(name, **params):
