@@ -20,6 +20,7 @@ METHODS = {
     "TypiClust": "typiclust",
     "Entropy": "entropy",
     "Least confidence": "least_confidence",
+    "Top-K loss": "top_k_loss",
     "Margin": "margin",
     "LearnLoss": "learning_loss",
     "TA-VAAL": "ta_vaal",

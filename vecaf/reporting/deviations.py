@@ -77,7 +77,7 @@ LOG = (
     ),
     Deviation(
         ("loop.accumulate", "loop.optimizer_state"),
-        "“use this set during the whole loop”; nothing on the optimiser's state",
+        "“use this set for PVM finetuning during the whole loop”; nothing on the optimiser's state",
         "each loop trains on its latest selection; momentum is carried, since the cosine runs over all loops",
     ),
     Deviation(
