@@ -1,4 +1,4 @@
-"""Pools that selectors choose from: clustered embeddings, uneven losses, ids with gaps, shuffled or not."""
+"""Pools that selectors choose from, and choosing: clustered embeddings, uneven losses, ids with gaps."""
 
 from __future__ import annotations
 
@@ -53,3 +53,19 @@ def quick(name, **params):
     """Build a selector by name with few iterations."""
     fields = selection.get(name).Params.model_fields
     return selection.build(name, {key: value for key, value in QUICK.items() if key in fields} | params)
+
+
+def choose(name, inputs, k, seeds=SEEDS, **params):
+    return selection.choose(selection.build(name, params), inputs, k, seeds)
+
+
+def picked(name, inputs, k, seeds=SEEDS, **params):
+    """Return what the selector itself returns: rows' ids in the order in which they were chosen."""
+    return selection.build(name, params).select(inputs, k, seeds)[0]
+
+
+def planted(values, **fields):
+    """Return a pool of as many samples as there are rows of values, with ids 0, 1, …"""
+    size = len(values)
+    given = {"labels": np.zeros(size, dtype=np.int64), "device": "cpu", **fields}
+    return selection.Inputs(ids=np.arange(size, dtype=np.int64), **given)

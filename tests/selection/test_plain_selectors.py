@@ -6,14 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from pools import SEEDS, make_inputs, permuted
+from pools import choose, make_inputs, permuted
 
-from vecaf import selection
 from vecaf.errors import SelectionError
-
-
-def choose(name, inputs, k, seeds=SEEDS, **params):
-    return selection.choose(selection.build(name, params), inputs, k, seeds)
 
 
 def test_top_k_is_the_partition_of_losses(inputs):
