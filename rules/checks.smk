@@ -121,6 +121,7 @@ def needs_of(datasets, backbones, captioner_names, encoder_names, styler_names):
             *hub_models("text encoder", encoder_names, study.config.encoders, text_encoders),
             *clips_of(styler_names),
         ],
+        "stylers": {name: {"vgg": study.config.stylers[name].vgg} for name in sorted(styler_names)},
         "slurm": slurm_needs(),
     }
 

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from scripts import disk
 from scripts import preflight as script
@@ -20,6 +21,7 @@ DEMO = {
     "corrupted": {},
     "backbones": {},
     "models": [],
+    "stylers": {},
     "slurm": None,
     "disk": {"bytes": 0, "unknown": None},
 }
@@ -102,27 +104,40 @@ def test_weights(found, tmp_path, no_cache):
             "lost": {"timm": "vit_tiny_patch16_224", "weights": str(tmp_path / "lost.safetensors")},
         },
         models=[hub | {"model": "some/where"}, hub | {"model": str(tmp_path)}],
+        stylers={
+            "snow": {"vgg": "torchvision"},
+            "fog": {"vgg": str(tmp_path / "lost.safetensors")},
+            "rain": {"vgg": str(tmp_path / "mine.safetensors")},
+        },
     )
     told = [finding.what for finding in preflight.problems(findings)]
     assert "timm's weights of vit_small_patch16_224.dino are not in the cache" in told[0]
     assert "backbones.lost.weights: there is no file" in told[1]
-    assert told[2] == "text encoder some/where: it is not in the cache"
-    assert "its copy has no configuration (config.json)" in told[3]
-    assert any(finding.what.startswith("backbones.mine: ") for finding in findings if finding.level == "ok")
+    assert told[2] == "stylers.snow.vgg: torchvision's weights of VGG-19 are not in the cache"
+    assert "stylers.fog.vgg: there is no file" in told[3]
+    assert told[4] == "text encoder some/where: it is not in the cache"
+    assert "its copy has no configuration (config.json)" in told[5]
+    fine = [finding.what for finding in findings if finding.level == "ok"]
+    assert any(what.startswith("backbones.mine: ") for what in fine)
+    assert any(what.startswith("stylers.rain.vgg: ") for what in fine)
+    to_fetch = [finding.needed for finding in preflight.problems(findings) if finding.needed is not None]
+    assert {"vgg": "torchvision"} in to_fetch  # what `download` then fetches
 
 
 @pytest.mark.parametrize(
-    ("device", "visible", "driver", "levels"),
+    ("device", "visible", "driver", "cuda", "levels"),
     [
-        ("auto", 2, "535.1", ["ok", "ok"]),
-        ("auto", 1, "535.1", ["warning", "ok"]),
-        ("auto", 2, "470.82", ["ok", "FAILED"]),
-        ("auto", 0, None, ["warning"]),
-        ("cuda", 0, None, ["FAILED"]),
-        ("cpu", 0, None, []),
+        ("auto", 2, "580.65", "13.2", ["ok", "ok"]),
+        ("auto", 1, "580.65", "13.2", ["warning", "ok"]),
+        ("auto", 2, "570.86", "13.2", ["ok", "FAILED"]),
+        ("auto", 2, "570.86", "12.8", ["ok", "ok"]),  # a torch that was installed for an older driver
+        ("auto", 0, None, "13.2", ["warning"]),
+        ("cuda", 0, None, "13.2", ["FAILED"]),
+        ("cpu", 0, None, "13.2", []),
     ],
 )
-def test_gpus_of_a_workstation(found, monkeypatch, device, visible, driver, levels):
+def test_gpus_of_a_workstation(found, monkeypatch, device, visible, driver, cuda, levels):
+    monkeypatch.setattr(torch.version, "cuda", cuda)
     monkeypatch.setattr(preflight, "visible_gpus", lambda: visible)
     monkeypatch.setattr(preflight, "_driver", lambda: driver)
     assert [finding.level for finding in found(device=device, gpus=2)[2:]] == levels

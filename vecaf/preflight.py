@@ -2,9 +2,9 @@
 
 ``needs`` is plain JSON that the rules gather, for the whole study (`snakemake preflight`) or for the jobs of one run:
 root; device; gpus; datasets: name → [source, root]; captions: captioner → file; corrupted: dataset → released root;
-backbones: name → {timm, weights}; models: hub models as {role, model, revision, kind}; disk: bytes that the study takes
-at most, 0 for no matter, and why they are unknown; slurm: {status, partitions: partition → GPU model or null}, null
-elsewhere.
+backbones: name → {timm, weights}; models: hub models as {role, model, revision, kind}; stylers: name → {vgg}; disk:
+bytes that the study takes at most, 0 for no matter, and why they are unknown; slurm: {status, partitions: partition →
+GPU model or null}, null elsewhere.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from vecaf.models.captioners.dataset_file import file_problem
 # File systems that other nodes can see; what is on another one may be there for this machine alone.
 SHARED = ("nfs", "nfs4", "lustre", "gpfs", "beegfs", "ceph", "fuse.ceph", "cifs", "panfs", "wekafs", "afs", "9p")
 DOWNLOAD = "run `snakemake download` where there is a network"
-OLDEST_DRIVER = 525  # of NVIDIA, for the CUDA 12 that the locked torch is built with
+OLDEST_DRIVERS = {12: 525, 13: 580}  # CUDA's major version → driver, by NVIDIA's table of minor-version compatibility
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def _shared(datasets: Mapping[str, Any]) -> dict[tuple, str]:
 
 
 def models(needs: Mapping[str, Any]) -> Iterator[Finding]:
-    """Yield what is found of backbones, captioners and text encoders."""
+    """Yield what is found of backbones, captioners, text encoders and stylers."""
     for name, spec in needs["backbones"].items():
         about = f"backbones.{name}"
         if spec["weights"] == "timm":
@@ -153,15 +153,33 @@ def models(needs: Mapping[str, Any]) -> Iterator[Finding]:
         elif Path(spec["weights"]).is_file():
             yield ok(f"{about}: {spec['weights']}")
         else:
-            yield Finding(
-                "FAILED", f"{about}.weights: there is no file {spec['weights']}", "name the file that holds them"
-            )
+            yield _no_file(f"{about}.weights", spec["weights"])
+    for name, spec in needs["stylers"].items():
+        about = f"stylers.{name}.vgg"
+        if spec["vgg"] == "torchvision":
+            there = _vgg_cached()
+            what = f"{about}: torchvision's weights of VGG-19 are {'' if there else 'not '}in the cache"
+            yield Finding("ok" if there else "FAILED", what, "" if there else DOWNLOAD, about, spec)
+        elif Path(spec["vgg"]).is_file():
+            yield ok(f"{about}: {spec['vgg']}")
+        else:
+            yield _no_file(about, spec["vgg"])
     for spec in needs["models"]:
         about = f"{spec['role']} {spec['model']}"
         if reason := _hub_lacks(spec):
             yield Finding("FAILED", f"{about}: {reason}", f"{DOWNLOAD}, or name a folder as its `model`", about, spec)
         else:
             yield ok(f"{about} is there")
+
+
+def _no_file(about: str, file: str) -> Finding:
+    return failed(f"{about}: there is no file {file}", "name the file that holds them")
+
+
+def _vgg_cached() -> bool:
+    from vecaf.models.clipstyler import networks
+
+    return networks.vgg_cache().is_file()
 
 
 def _timm_cached(name: str) -> bool:
@@ -209,11 +227,22 @@ def _gpus(needs: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding("warning", said, f"it runs on {found}; set `gpus: {found}` to say so")
     else:
         yield ok(said)
-    driver = _driver()
-    if driver is None or int(driver.split(".")[0]) >= OLDEST_DRIVER:
+    driver, cuda = _driver(), _cuda()
+    oldest = OLDEST_DRIVERS.get(int(cuda.split(".")[0]), 0)
+    if driver is None or int(driver.split(".")[0]) >= oldest:
         yield ok(f"driver {driver or 'unknown'}")
     else:
-        yield failed(f"driver {driver} is older than {OLDEST_DRIVER}", "update it, or install a torch built for it")
+        yield failed(
+            f"driver {driver} is older than {oldest}, which torch's CUDA {cuda} needs",
+            "update it, or install a torch built for it",
+        )
+
+
+def _cuda() -> str:
+    """Return the version of CUDA that torch is built with, 0 for a torch without."""
+    import torch
+
+    return torch.version.cuda or "0"
 
 
 def _driver() -> str | None:

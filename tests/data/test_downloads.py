@@ -114,7 +114,7 @@ def test_the_registry_names_what_each_download_needs():
 
 
 def needs(tmp_path, **changes):
-    empty = {"datasets": {}, "corrupted": {}, "backbones": {}, "models": []}
+    empty = {"datasets": {}, "corrupted": {}, "backbones": {}, "models": [], "stylers": {}}
     return ["--params", json.dumps(empty | changes)]
 
 

@@ -1,4 +1,4 @@
-"""Fetching weights into the caches that jobs read: timm's of backbones, the hub's of captioners and text encoders."""
+"""Fetching weights into the caches that jobs read: timm's, torchvision's VGG-19, the hub's of language models."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ from vecaf.models import hub
 
 
 def model(spec: Mapping[str, Any]) -> None:
-    """Fetch one model: {timm} or {model, revision, role, kind}; raises ArtifactError where it cannot be had."""
+    """Fetch one model; raises ArtifactError where it cannot be had.
+
+    spec: {timm} of a backbone, {vgg} of a styler, or {model, revision, role, kind} of the hub.
+    """
+    if "vgg" in spec:
+        from vecaf.models.clipstyler import networks
+
+        networks.vgg_state(spec["vgg"])
+        return
     if "timm" in spec:
         import timm
 

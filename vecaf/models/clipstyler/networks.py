@@ -122,6 +122,17 @@ def hash_of(encoder: Encoder) -> str:
     return artifacts.digest(hashes)
 
 
+def vgg_cache() -> Path:
+    """Return the file in which torchvision's weights of VGG-19 lie once they have been downloaded."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / _torchvision().url.rpartition("/")[2]
+
+
+def _torchvision():
+    from torchvision.models import VGG19_Weights
+
+    return VGG19_Weights.IMAGENET1K_V1
+
+
 def vgg_state(weights: str) -> dict[str, Tensor]:
     """Return the tensors of VGG-19 that an Encoder needs.
 
@@ -130,10 +141,7 @@ def vgg_state(weights: str) -> dict[str, Tensor]:
     """
     if weights != "torchvision":
         return artifacts.read_weights(weights)
-    from torchvision.models import VGG19_Weights
-
-    known = VGG19_Weights.IMAGENET1K_V1
-    cached = Path(torch.hub.get_dir()) / "checkpoints" / known.url.rpartition("/")[2]
+    known, cached = _torchvision(), vgg_cache()
     reason = "HF_HUB_OFFLINE forbids downloads"
     if cached.is_file() or os.environ.get("HF_HUB_OFFLINE", "0") in ("", "0"):
         try:
