@@ -226,7 +226,7 @@ def test_accuracies_and_differences_in_words():
 def test_a_contrast_is_named_by_its_changes_or_by_its_method(paper):
     found = build(paper, lambda cell: None)
     assert found["vecaf"].label == "VeCAF"
-    assert found["vecaf_rows"].label == "ods.rows = 1000"
+    assert found["vecaf_rows"].label == "ods.rows = 1000, ods.until_convergence = false"
     assert found["vecaf_not_in_finetune"].label == "cea.in_finetune = false"
     assert found["vecaf_no_cea"].label == "cea = none"
     assert found["vecaf_step_released"].label == "cea.noise = 0.001, cea.step = 1.2"

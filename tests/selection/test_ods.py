@@ -151,9 +151,10 @@ def test_centring_changes_the_sphere(inputs):
 
 def test_a_sample_of_rows_is_drawn_by_id(inputs):
     order = np.random.default_rng(1).permutation(len(inputs))
-    ids = ods(inputs, rows=30)[0]
-    np.testing.assert_array_equal(ods(permuted(inputs, order), rows=30)[0], ids)
-    assert ods(inputs, rows=30)[1]["member_objectives"] != ods(inputs)[1]["member_objectives"]
+    sampled = {"rows": 30, "until_convergence": False}
+    ids, found = ods(inputs, **sampled)
+    np.testing.assert_array_equal(ods(permuted(inputs, order), **sampled)[0], ids)
+    assert found["member_objectives"] != ods(inputs, until_convergence=False)[1]["member_objectives"]
 
 
 def test_convergence_and_a_fixed_number_of_iterations(inputs):
@@ -193,6 +194,7 @@ def test_some_losses_may_be_zero(inputs, objective):
         ({"objective": "released", "diversity": 0.0}, "above 0"),
         ({"debias": "released", "ensemble": 2}, "ensemble ≥ 3"),
         ({"debias": "matched", "ensemble": 1}, "at least 2"),
+        ({"rows": 30}, "until_convergence: false"),
         ({"temperature": 0.0}, "temperature"),
         ({"diversity": "0.1"}, "diversity"),
     ],

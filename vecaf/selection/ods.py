@@ -36,7 +36,7 @@ class Params(BaseModel):
     center: bool = Field(False, description="subtract the pool's mean embedding before normalising")
     iterations: int = Field(300, ge=1, description="at most; exactly, if until_convergence is false")
     until_convergence: bool = Field(True, description="stop below a relative change of 1e-4 over ten iterations")
-    rows: int | None = Field(None, ge=1, description="rows drawn for each step; none: all")
+    rows: int | None = Field(None, ge=1, description="rows drawn for each of a fixed number of steps; none: all")
     learning_rate: float = Field(1e-3, gt=0, description="of Adam")
     first_loop: Literal["random_head", "uniform", "class_mean"] = Field(
         "random_head", description="losses of loop 1, before anything is trained"
@@ -50,6 +50,10 @@ class Params(BaseModel):
             raise ValueError("the released debiasing discards a member and averages the others: ensemble ≥ 3")
         if self.debias in ("literal", "matched_mean", "matched") and self.ensemble < 2:
             raise ValueError(f"debias {self.debias} needs an ensemble of at least 2")
+        if self.rows is not None and self.until_convergence:
+            raise ValueError(
+                "an objective of other rows at each step does not settle: rows need until_convergence: false"
+            )
         return self
 
 
@@ -86,7 +90,7 @@ class ODS(Selector):
                     objective,
                     iterations=params.iterations,
                     learning_rate=params.learning_rate,
-                    tolerance=TOLERANCE if params.until_convergence and params.rows is None else None,
+                    tolerance=TOLERANCE if params.until_convergence else None,
                     window=WINDOW,
                     rows=params.rows,
                     sums=params.objective != "released",
