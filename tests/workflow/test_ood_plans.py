@@ -16,6 +16,16 @@ def test_table_3_of_the_paper_judges_every_cell_on_both_domains(fresh, paper_raw
     assert planned["corrupt"] == 2 * 5 * shards
     assert planned["train_styler"] == 2
     assert planned["stylize"] == 2 * 3 * seeds  # a fresh random set in each of three loops
+    shown = {"metrics", "table", "table3", "ood", "total"}
+    of_its_cells = counts(paper(fresh, "ood"))
+    assert {rule: planned[rule] for rule in planned if rule not in shown} == {
+        rule: of_its_cells[rule] for rule in of_its_cells if rule not in shown
+    }
+
+
+def test_a_study_without_corrupted_images_says_so(fresh):
+    (fresh.folder / "clear.yaml").write_text("shows: [table1]")
+    assert "shows no exhibit of corrupted images" in paper(fresh, "ood", "--configfile", "clear.yaml", check=False)
 
 
 def test_published_accuracy_is_that_of_the_corrupted_sets_that_are_asked_for(fresh):
