@@ -186,6 +186,25 @@ def test_what_a_method_leaves_open_is_the_datasets(paper):
     assert said["ActiveFT on ImageNet-1K"] == {"activeft.iterations": 100, "activeft.rows": 100_000}
 
 
+def test_what_a_table_rests_on_stands_under_it(paper, paper_raw):
+    """Not the selector's and CEA's parameters alone: also texts, the optimiser, transforms and splits."""
+    told = paper.layout("table5")["readings"]
+    assert [told[method]["encoder"] for method in ("vecaf", "vecaf_bert_l")] == ["clip_l", "bert_l"]
+    assert {told[method]["captioner"] for method in told} == {"blip2"}
+    assert paper.layout("table3")["readings"]["vecaf_snow"]["prompt"] == "snow"
+    assert not {"captioner", "encoder", "prompt"} & set(paper.layout("table6")["readings"]["vecaf_no_cea"])
+    (said,) = [note for note in paper.layout("table1")["notes"] if note.startswith("Caltech-101: ")]
+    for choice in ("optimizer_state carry", "eval_transform squash224", "split_rule stratified_80_20"):
+        assert choice in said
+    variants = ["vecaf", "vecaf_recipe_released", "activeft_class_mean"]
+    blocks = [{"datasets": {"cifar10": ["2pct"]}, "methods": variants}]
+    raw = merge(paper_raw, {"exhibits": {"table7": {"blocks": blocks}}})
+    told = Study(config.load(raw)).layout("table7")["readings"]
+    assert told["vecaf_recipe_released"]["training.recipe"] == "released"
+    assert told["activeft_class_mean"]["head"] == "class_mean"
+    assert "training.recipe" not in told["vecaf"]
+
+
 def test_a_loss_head_is_told_to_the_steps_that_train_and_read_it(paper):
     cell = cifar10("learning_loss")
     assert paper.finetune_params(cell, 1)["loss_head"]["criterion"] == "margin"

@@ -168,13 +168,23 @@ class Study(Steps):
     def _readings_said(self, rows: list[tuple[str, str]], columns: list[tuple[str, str, str]]) -> dict[str, Any]:
         """Return the readings of each method, and those that differ on a dataset under the names of both."""
         said: dict[str, Any] = {}
+        datasets = list(dict.fromkeys(dataset for dataset, _, _ in columns))
         for method, schedule in rows:
-            said[method] = self.readings(method, schedule)
-            for name in dict.fromkeys(dataset for dataset, _, _ in columns):
-                there = self.readings(method, schedule, name)
+            said[method] = self.readings(method, schedule) | self._beside_selection(method, datasets[0])
+            for name in datasets:
+                there = self.readings(method, schedule, name) | self._beside_selection(method, name)
                 if own := {key: value for key, value in there.items() if value != said[method][key]}:
                     said[f"{self.method(method).title} on {self.dataset(name).title}"] = own
         return said
+
+    def _beside_selection(self, method: str, dataset: str) -> dict[str, Any]:
+        """Return the texts that a method's CEA reads, and what it changes of the training that others share."""
+        spec, found = self.method(method), {}
+        if spec.cea is not None:
+            found = {"captioner": self.captioner(dataset, method), "encoder": self.encoder(dataset, method)}
+            found["prompt"] = self.prompt(method)
+        found |= {f"training.{key}": value for key, value in spec.training.items()}
+        return found | {key: value for key in ("head", "training_seed") if (value := getattr(spec, key)) is not None}
 
     def _schedules_said(self, rows: list[tuple[str, str]]) -> dict[str, str]:
         """Return each schedule in words; methods with a form of their own are named, together where it is the same."""
@@ -189,7 +199,7 @@ class Study(Steps):
         return said | {f"{schedule} ({', '.join(titles)})": words for (schedule, words), titles in own.items()}
 
     def _budgets_said(self, columns: list[tuple[str, str, str]]) -> list[str]:
-        """Return the finetuning budget of each dataset as a note."""
+        """Return as a note how each dataset's cells are split, finetuned and evaluated, whatever the method."""
         lines = []
         for name in dict.fromkeys(dataset for dataset, _, _ in columns):
             spec, training = self.dataset(name), self.training(name)
@@ -198,7 +208,10 @@ class Study(Steps):
             lines.append(
                 f"{spec.title}: {spec.batches} batches a cell, recipe {training['recipe']}"
                 + (f" with {changes}" if changes else "")
-                + f", {spec.input_size} px, backbone{'s' * (len(backbones) > 1)} {', '.join(backbones)}"
+                + f", optimizer_state {training['optimizer_state']}, {spec.input_size} px, eval_transform "
+                + spec.eval_transform
+                + (f", split_rule {spec.split_rule}" if spec.split_rule else "")
+                + f", backbone{'s' * (len(backbones) > 1)} {', '.join(backbones)}"
             )
         return lines
 
