@@ -103,8 +103,8 @@ def contrasts(study: Study, exhibit: str) -> list[dict[str, Any]]:
 
 
 def defaults(study: Study, exhibit: str) -> dict[str, Any]:
-    """Return what the defaults of an exhibit choose, reading → value: VeCAF, then what only others choose."""
-    shown = {_without_seed(cell): cell for cell in study.shown(exhibit)}
+    """Return what the defaults choose, reading → value: VeCAF in an exhibit, then what only others of the study do."""
+    shown = {_without_seed(cell): cell for cell in (*study.shown(exhibit), *study.involved())}
     found: dict[str, Any] = {}
     for cell in sorted(shown.values(), key=lambda cell: cell.method != "vecaf"):
         if _base(study, cell, shown) == cell:

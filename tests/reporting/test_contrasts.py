@@ -143,7 +143,7 @@ def test_the_log_of_deviations_has_defaults_and_effects_of_one_decision_each(row
 
 def test_every_reading_of_the_log_is_one_of_the_study(layout):
     known = set(layout["choices"]) | {key for spec in layout["contrasts"] for key in spec["changes"]}
-    known |= {"recipe.learning_rate"}  # of small studies
+    known |= {"recipe.learning_rate", "recipe.batch_size"}  # of small studies
     assert {key for deviation in deviations.LOG for key in deviation.readings} <= known
 
 

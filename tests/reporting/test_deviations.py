@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 from collected import check_latex, collected, contrasted, one_line
 
+from vecaf import selection
 from vecaf.reporting import contrasts, deviations
 
 READINGS = [key for deviation in deviations.LOG for key in deviation.readings]
@@ -54,10 +55,10 @@ def test_every_default_of_vecaf_that_the_log_names_stands_there(records, layout)
 
 
 def test_every_choice_of_vecaf_and_every_change_that_is_run_is_in_the_log(layout):
-    """But for the selector, which is the method, other selectors' own parameters, and how much is trained."""
+    """But for the selector, which is the method, other selectors' own parameters, and a method's larger budget."""
     changed = {key for spec in layout["contrasts"] for key in spec["changes"]}
-    others = {key for key in layout["choices"] if key.startswith("activeft.") and key not in READINGS}
-    assert (changed | layout["choices"].keys()) - {"selector", "budget", "batches"} - others <= set(READINGS)
+    others = {key for key in layout["choices"] if key.partition(".")[0] in set(selection.names()) - {"ods"}}
+    assert (changed | layout["choices"].keys()) - {"selector", "budget"} - others <= set(READINGS)
 
 
 def test_effects_are_the_differences_of_the_contrasts(records, rows, layout):
