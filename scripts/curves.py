@@ -5,7 +5,7 @@ from pathlib import Path
 from vecaf import artifacts, command
 from vecaf.errors import ArtifactError
 from vecaf.reporting import bundle, curves
-from vecaf.reporting.layout import cell_path
+from vecaf.reporting.layout import seed_path
 
 
 def main(argv: list[str]) -> str:
@@ -23,7 +23,7 @@ def main(argv: list[str]) -> str:
     rows, costs = artifacts.read_table(args.rows), artifacts.read_table(args.costs)
     costs = dict(list(costs.groupby(list(curves.CELL))))
     keys = rows.loc[rows["status"] == "measured", list(curves.CELL)].to_dict("records")
-    cells = {f"{cell_path(key)}/seed{key['seed']}": key for key in keys}
+    cells = {seed_path(key): key for key in keys}
     logs = bundle.Logs(args.cells, {file.name: file for file in args.published}, cells)
     tables = []
     for cell, key in cells.items():

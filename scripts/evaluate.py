@@ -64,8 +64,7 @@ def main(argv: list[str]) -> str:
         table["target_probability"] = found.target
     artifacts.write_table(args.predictions, pd.DataFrame(table))
     artifacts.write_json(args.metrics, metrics)
-    cell = "/".join(str(value) for value in params["cell"].values())
-    return f"{cell}: top-1 {found.metrics['top1']:.4f} on {found.metrics['n']} images"
+    return f"{args.metrics}: top-1 {found.metrics['top1']:.4f} on {found.metrics['n']} images"
 
 
 def read_records(args, params: dict) -> dict:

@@ -65,7 +65,7 @@ def main(argv: list[str]) -> str:
     artifacts.write_table(args.predictions, pd.concat(tables, ignore_index=True))
     artifacts.write_json(args.metrics, {"cell": params["cell"], "accuracy": accuracy, "provenance": provenance})
     means = ", ".join(f"{corruption} {values['mean']['top1']:.4f}" for corruption, values in accuracy.items())
-    return f"{'/'.join(str(value) for value in params['cell'].values())}: mean top-1 {means}"
+    return f"{args.metrics}: mean top-1 {means}"
 
 
 def by_set(paths: list[Path]) -> list[list[Path]]:

@@ -19,7 +19,7 @@ import pandas as pd
 from vecaf import artifacts, command
 from vecaf.errors import ArtifactError
 from vecaf.reporting import bundle
-from vecaf.reporting.layout import KEYS
+from vecaf.reporting.layout import seed_path
 from vecaf.reporting.metrics import check_metrics
 
 EVERY = ["*"]
@@ -75,7 +75,7 @@ def records_of(cell: str, folder: Path):
         if file.name == bundle.METRICS:
             check_metrics(content, file)
             key = content["cell"]
-            if (named := "/".join([*(key[name] for name in KEYS), f"seed{key['seed']}"])) != cell:
+            if (named := seed_path(key)) != cell:
                 raise ArtifactError(f"{file} is that of {named}, not of its folder; delete it and run its target again")
         name = file.relative_to(folder).as_posix()
         yield cell, name, content["provenance"]["digest"], artifacts.canonical(content)

@@ -106,7 +106,7 @@ def test_accuracy_is_that_of_each_set_and_its_mean_over_severities(folder):
             )
         assert found["mean"]["top1"] == pytest.approx(np.mean(shares))
     assert len({tuple(metrics["accuracy"][c]["severities"]["5"].values()) for c in ("snow", "fog")}) == 2
-    assert said.startswith("small/vit/vecaf/5pct/3loops/0: mean top-1 fog ")
+    assert said.startswith(f"{folder / 'ood.json'}: mean top-1 fog ")
 
 
 def test_provenance_names_weights_ids_sets_and_parameters(folder):

@@ -11,7 +11,7 @@ import pandas as pd
 
 from vecaf.errors import ArtifactError
 from vecaf.reporting import paper, statistics
-from vecaf.reporting.layout import KEYS, Layout
+from vecaf.reporting.layout import KEYS, Layout, seed_path
 
 # Of every table, beside its numbers.
 COLUMNS = (*KEYS, "seed", "status", "reason", "origin", "digest", "published_top1")
@@ -73,7 +73,7 @@ def checked(rows: pd.DataFrame, layout: Layout) -> pd.DataFrame:
         raise ArtifactError(f"the rows of the table lack {', '.join(absent)}; collect the exhibit's metrics again")
     rows = rows.sort_values([*KEYS, "seed"], kind="stable").reset_index(drop=True)
     for row in rows.itertuples(index=False):
-        cell = "/".join(str(getattr(row, key)) for key in KEYS) + f"/seed{row.seed}"
+        cell = seed_path(row._asdict())
         if row.status not in STATUSES:
             raise ArtifactError(f"{cell}: status {row.status!r} is none of {', '.join(STATUSES)}")
         for name in values:
@@ -85,7 +85,7 @@ def checked(rows: pd.DataFrame, layout: Layout) -> pd.DataFrame:
                     "Evaluate the cell again"
                 )
     if (twice := rows.duplicated([*KEYS, "seed"])).any():
-        cell = "/".join(str(value) for value in rows.loc[twice.idxmax(), [*KEYS, "seed"]])
+        cell = seed_path(rows.loc[twice.idxmax()])
         raise ArtifactError(f"{cell} stands in the rows of the table more than once; a cell has one result")
     return rows
 

@@ -17,6 +17,11 @@ def cell_path(key: Mapping[str, Any]) -> str:
     return "/".join(str(key[name]) for name in KEYS)
 
 
+def seed_path(key: Mapping[str, Any]) -> str:
+    """Return the folders of one cell, its seed's included."""
+    return f"{cell_path(key)}/seed{key['seed']}"
+
+
 @dataclass(frozen=True)
 class Row:
     """A line of the table.
