@@ -174,7 +174,7 @@ def check_requested():
         raise WorkflowError(
             "\n  ".join(
                 [
-                    "the requested targets miss data:",
+                    "data that the requested targets need is missing:",
                     *(str(finding).removeprefix(finding.level).strip() for finding in bad),
                 ]
             )

@@ -38,14 +38,14 @@ def test_no_path_of_a_study_is_taken_for_a_mistake(demo_raw, changes):
 @pytest.mark.parametrize(
     ("target", "sentence"),
     [
-        (f"{CELL}/metric.json", "a cell has no file 'metric.json'; is metrics.json meant?"),
+        (f"{CELL}/metric.json", "a cell has no file 'metric.json'; did you mean metrics.json?"),
         (f"{CELL}/notes.txt", "a cell has no file 'notes.txt'; it has metrics.json, predictions.parquet"),
         (CELL, "a cell is dataset/backbone/method/ratio/schedule/seedN, and its target metrics.json in that folder"),
         (f"{CELL.replace('seed0', '0')}/metrics.json", "seed '0' is written seed0"),
         (f"{CELL.replace('5pct', '5%')}/metrics.json", "ratio '5%' is written 1pct, 0.5pct"),
         (f"{CELL.replace('digits/vit', 'cifar/vit')}/metrics.json", "there is no dataset 'cifar'"),
         (f"{CELL.replace('/demo', '')}/metrics.json", "lie below results/demo/cells/; name the study of results/ by"),
-        ("tabel1", "there is no target 'tabel1'; is table1 meant?"),
+        ("tabel1", "there is no target 'tabel1'; did you mean table1?"),
         ("x", "there is no target 'x'"),
     ],
 )

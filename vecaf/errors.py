@@ -15,7 +15,7 @@ class ConfigError(VecafError):
 
 
 def not_one_of(value: object, allowed: Iterable[str]) -> str:
-    """Return the words that a value is none of these names, and which one is meant, perhaps."""
+    """Return a message that a value is none of the allowed names, with the nearest one as a suggestion."""
     allowed = list(allowed)
     return f"{value!r} is not one of {', '.join(allowed) or 'none defined'}{meant(value, allowed)}"
 
@@ -23,7 +23,7 @@ def not_one_of(value: object, allowed: Iterable[str]) -> str:
 def meant(value: object, allowed: Iterable[str]) -> str:
     """Return the question after the name that is nearest to a mistyped one; nothing where none is near."""
     near = difflib.get_close_matches(str(value), list(allowed), n=1)
-    return f"; is {near[0]} meant?" if near else ""
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def listed(problems: Iterable[str], where: str) -> str:
@@ -55,4 +55,4 @@ def first_line(error: BaseException) -> str:
 
 
 class CountError(VecafError):
-    """The multiply-accumulates of a model that cannot be told for sure."""
+    """The multiply-accumulates of a model that cannot be counted reliably."""

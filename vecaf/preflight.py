@@ -222,7 +222,7 @@ def _gpus(needs: Mapping[str, Any]) -> Iterator[Finding]:
             level, "no GPU is visible: every step runs on the CPU", "check nvidia-smi and CUDA_VISIBLE_DEVICES"
         )
         return
-    said = f"{found} GPUs are visible, `gpus` asks for {asked} in one finetuning job"
+    said = f"GPUs visible: {found}, asked for by `gpus` in one finetuning job: {asked}"
     if found < asked:
         yield Finding("warning", said, f"it runs on {found}; set `gpus: {found}` to say so")
     else:

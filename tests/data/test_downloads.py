@@ -80,7 +80,7 @@ def test_the_next_mirror_goes_on_where_one_ended(mirror, tmp_path):
 
 
 def test_a_download_that_stopped_is_kept_and_goes_on_next_time(mirror, tmp_path):
-    with pytest.raises(DataError, match=f"4000 of {len(CONTENT)} bytes are in .* and kept"):
+    with pytest.raises(DataError, match=rf"\(4000 of {len(CONTENT)} bytes are kept in .*\)"):
         downloads.fetch(entry(mirror, "/flaky"), tmp_path / "w.tar")
     downloads.fetch(entry(mirror, "/whole"), tmp_path / "w.tar")
     assert mirror.asked[-1] == ("/whole", "bytes=4000-")
@@ -138,7 +138,7 @@ def test_what_is_missing_is_fetched_and_what_is_there_is_not(tmp_path, monkeypat
 
 def test_what_cannot_be_fetched_is_told_together_after_the_rest(tmp_path, monkeypatch):
     def refuse(spec):
-        raise ArtifactError("timm does not give it")
+        raise ArtifactError("timm cannot provide it")
 
     monkeypatch.setattr(fetching, "model", refuse)
     told = needs(
@@ -150,4 +150,4 @@ def test_what_cannot_be_fetched_is_told_together_after_the_rest(tmp_path, monkey
         script.main(told)
     assert "2 could not be fetched" in str(caught.value)
     assert "image-net.org" in str(caught.value)
-    assert "timm does not give it" in str(caught.value)
+    assert "timm cannot provide it" in str(caught.value)

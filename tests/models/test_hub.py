@@ -179,7 +179,7 @@ def test_a_cached_model_is_used_without_asking_the_hub(cache, attempts):
 def test_missing_weights_are_one_sentence_with_the_command_that_fetches_them(cache, attempts, tmp_path):
     assert refused("openai/clip-vit-large-patch14", **TEXT) == (
         "the text encoder openai/clip-vit-large-patch14 cannot be loaded: it is not in the cache of the Hugging Face "
-        f"hub ({tmp_path / 'hub'}), and the hub does not give it (Name or service not known); fetch it once where "
+        f"hub ({tmp_path / 'hub'}), and the hub cannot provide it (Name or service not known); fetch it once where "
         'there is a network, with the same HF_HOME: python -c "from huggingface_hub import snapshot_download; '
         "snapshot_download('openai/clip-vit-large-patch14', allow_patterns=['*.json', '*.txt', '*.model', "
         "'model*.safetensors', 'pytorch_model*.bin'])\", or name a folder that holds it as the text encoder's `model`"

@@ -73,7 +73,7 @@ def test_costs_in_words_name_what_is_not_in_them():
 
 
 def test_a_curve_of_other_batches_is_refused():
-    with pytest.raises(ArtifactError, match="looks at batch 9"):
+    with pytest.raises(ArtifactError, match="an evaluation at batch 9,"):
         curves.join(BATCHES, CURVE.replace({"batch": {4: 9}}), COSTS)
 
 

@@ -73,7 +73,9 @@ def test_logs_that_contradict_each_other_name_the_cell_and_what_to_do(tmp_path):
     metrics = write_cell(tmp_path / "cells", CELL, [0.1, 0.5, 0.7, 0.8])
     stray = pd.DataFrame({"batch": [0, 95], "top1": [0.1, 0.2], "probe_loss": 1.0})
     artifacts.write_table(tmp_path / "cells" / str(CELL) / "curve.parquet", stray)
-    with pytest.raises(ArtifactError, match=rf"{CELL}: the curve looks at batch 95.*snakemake -R finetune_last"):
+    with pytest.raises(
+        ArtifactError, match=rf"{CELL}: the curve has an evaluation at batch 95.*snakemake -R finetune_last"
+    ):
         collect(tmp_path, [table_row(metrics)])
     assert not (tmp_path / "curves.parquet").exists()
 

@@ -96,7 +96,7 @@ def test_one_seed_is_compared_image_by_image_where_both_have_predictions(root):
 def test_a_group_without_finished_cells_is_refused_with_the_nearest(root, tmp_path):
     with pytest.raises(ArtifactError, match=r"no finished cell fits digits/x; '\*' names all 2 groups"):
         told(root, VECAF, "digits/x")
-    with pytest.raises(ArtifactError, match=f"; is {VECAF} meant"):
+    with pytest.raises(ArtifactError, match=f"; did you mean {VECAF}"):
         told(root, VECAF + "x")
     with pytest.raises(ArtifactError, match=r"fits .*; none has finished"):
         told(tmp_path / "nowhere", VECAF)

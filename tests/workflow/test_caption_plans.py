@@ -70,7 +70,7 @@ def test_own_captions_that_are_missing_are_reported_with_the_roots_that_are(fres
     assert rules(fresh.plan(*targets, overlay=overlay)) == {"pool": 2, "caption": 1}  # a plan needs no data
     done = fresh.snakemake(*targets, overlay=overlay, check=False)
     assert done.returncode != 0
-    _, _, told = done.text.partition("the requested targets miss data:")
+    _, _, told = done.text.partition("data that the requested targets need is missing:")
     said = [line.strip() for line in told.splitlines() if "datasets." in line or "captioners." in line]
     assert len(said) == 2
     assert said[0].startswith("datasets.cifar10: ")

@@ -158,18 +158,21 @@ def test_planned_commands_can_be_pasted(fresh):
             f"{CELLS}/ta_vaal/5pct/2loops/seed0/metrics.json",
             "its first loop selects with ta_vaal, which chooses only after",
         ),
-        (f"{CELLS}/vecav/5pct/3loops/seed0/metrics.json", "there is no method 'vecav'; is vecaf meant?"),
+        (f"{CELLS}/vecav/5pct/3loops/seed0/metrics.json", "there is no method 'vecav'; did you mean vecaf?"),
         (
             f"{CELLS}/vecaf/5/3loop/0/metrics.json",
             "ratio '5' is written 1pct, 0.5pct; there is no schedule '3loop'; is",
         ),
-        (f"{CELLS}/vecaf/5pct/3loops/seed0/metric.json", "a cell has no file 'metric.json'; is metrics.json meant?"),
+        (
+            f"{CELLS}/vecaf/5pct/3loops/seed0/metric.json",
+            "a cell has no file 'metric.json'; did you mean metrics.json?",
+        ),
         (
             f"{CELLS}/vecaf/5pct/3loops",
             "a cell is dataset/backbone/method/ratio/schedule/seedN, and its target metrics",
         ),
         (CELLS.replace("/demo", "") + "/vecaf/5pct/3loops/seed0/metrics.json", "lie below results/demo/cells/; name"),
-        ("tabel1", "there is no target 'tabel1'; is table1 meant?"),
+        ("tabel1", "there is no target 'tabel1'; did you mean table1?"),
     ],
 )
 def test_impossible_targets_are_refused_in_words(fresh, target, sentence):

@@ -69,8 +69,8 @@ def fetch(entry: Mapping[str, Any], target: Path) -> None:
                 reasons.append(f"{mirror}: {first_line(error)}")
         else:
             raise DataError(
-                f"no mirror gave {target.name}, {_done(partial)} of {entry['bytes']} bytes are in {partial} and kept: "
-                + "; ".join(reasons)
+                f"no mirror delivered {target.name} "
+                f"({_done(partial)} of {entry['bytes']} bytes are kept in {partial}): {'; '.join(reasons)}"
             )
         partial.rename(target)
     if (found := _md5(target)) != entry["md5"]:

@@ -25,7 +25,7 @@ def model(spec: Mapping[str, Any]) -> None:
         try:
             timm.create_model(spec["timm"], pretrained=True)
         except Exception as error:  # hub, network, cache and tag errors have no common type
-            raise ArtifactError(f"timm does not give it ({first_line(error)})") from error
+            raise ArtifactError(f"timm cannot provide it ({first_line(error)})") from error
         return
     kind = spec["kind"]
     hub.locate(

@@ -122,7 +122,7 @@ def _fetch(model: str, revision: str | None, role: str, weights: Sequence[str], 
         files = [file.rfilename for file in HfApi().model_info(model, revision=revision, timeout=HUB_TIMEOUT).siblings]
         return Path(snapshot_download(model, revision=revision, allow_patterns=_loaded(files, weights)))
     except Exception as error:  # hub, network and cache errors have no common type
-        reason = f"the hub does not give it ({first_line(error)})"
+        reason = f"the hub cannot provide it ({first_line(error)})"
         raise ArtifactError(_how_to_fetch(model, revision, role, weights, lacks, reason)) from error
 
 

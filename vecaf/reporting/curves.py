@@ -28,12 +28,12 @@ def join(batches: pd.DataFrame, curve: pd.DataFrame, costs: pd.DataFrame) -> pd.
     batches: columns batch (from 0), loop, loss (nats), of every batch of all loops. curve: columns batch (batches
     done), top1 (fraction), probe_loss (nats). costs: of the cell, see ``spent``. Columns of the result: batch counts
     the batches done, and its first row is before any; loss: of the last one; the others: see ``spent``. Raises
-    ArtifactError when the curve looks at a batch that the log does not have.
+    ArtifactError when the curve has an evaluation at a batch that the log lacks.
     """
     done = batches[["loop", "batch", "loss"]].assign(batch=batches["batch"] + 1)
     done = pd.concat([pd.DataFrame({"loop": [1], "batch": [0], "loss": [np.nan]}), done], ignore_index=True)
     if stray := sorted(set(curve["batch"]) - set(done["batch"])):
-        raise ArtifactError(f"the curve looks at batch {stray[0]}, of which the log of batches knows nothing")
+        raise ArtifactError(f"the curve has an evaluation at batch {stray[0]}, which the log of batches lacks")
     joined = done.merge(curve[["batch", "top1", "probe_loss"]], on="batch", how="left", validate="one_to_one")
     return joined.assign(**spent(joined["loop"].to_numpy(), joined["batch"].to_numpy(), costs))
 
