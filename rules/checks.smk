@@ -20,7 +20,7 @@ ENDINGS = {"table": ("csv", "md", "tex", "html"), "figure": ("png", "pdf", "csv"
 
 
 def made(kind, of_the_paper=False):
-    """Return the files of every exhibit of a kind that can be made today, or of those that the paper has too."""
+    """Return the files of every exhibit of a kind that can be made, or of those that the paper has too."""
     names = [name for name in study.exhibits(kind) if can_be_shown(name)]
     if of_the_paper:
         names = [name for name in names if name.startswith(kind)]

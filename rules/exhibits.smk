@@ -29,7 +29,7 @@ def at_hand(file):
 
 
 def own_cells(exhibit):
-    """Return the cells of an exhibit whose own files are read, since the bundle has them not."""
+    """Return the cells of an exhibit whose own files are read, because the bundle lacks them."""
     cells = [cell for cell in study.cells(exhibit) if not in_bundle(cell)]
     return [cell for cell in cells if at_hand(in_cell(f"{CELL}{bundle.METRICS}", cell))]
 

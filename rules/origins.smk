@@ -57,7 +57,7 @@ def report_settings():
 
 
 def label_of(exhibit):
-    """Return what the paper calls a table or figure, with a colon; nothing for one that it has not."""
+    """Return what the paper calls a table or figure, with a colon; nothing for one that the paper does not have."""
     found = re.fullmatch(r"(table|figure)(\d+[a-z]?)(_.*)?", exhibit)
     return f"{found[1].capitalize()} {found[2]}: " if found else ""
 

@@ -12,7 +12,9 @@ from vecaf.reporting.metrics import check_metrics
 
 
 def main(argv: list[str]) -> str:
-    parser = command.parser(__doc__, "list of [cell, digest, status, reason]; digest null: the cell plans no job")
+    parser = command.parser(
+        __doc__, "list of [cell, digest, status, reason, domain → digest]; digest null: the cell plans no job"
+    )
     parser.add_argument("--cells", type=Path, required=True, help="folder of all cells")
     parser.add_argument("--published", type=Path, nargs="*", default=[], help="records of the published bundle")
     parser.add_argument("--profiles", type=Path, nargs="+", required=True, help="counts of the models (profile_flops)")

@@ -1,7 +1,8 @@
 """Files between steps: how each kind is written, read and refused.
 
 Every write goes to a temporary name beside the target and is renamed, so a file that exists is complete. Tables are
-Parquet, arrays ``.npy`` (memory-mappable), weights safetensors, records JSON. Nothing is pickled.
+Parquet, arrays ``.npy`` (memory-mappable), weights safetensors, records JSON. Nothing is pickled. Every function raises
+ArtifactError for a file that it cannot read or write.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ def ids_hash(ids: np.ndarray) -> str:
 
 @contextlib.contextmanager
 def _opened(path: str | Path):
-    """Open a file of the workflow for reading; say which step makes it when it is missing or unreadable."""
+    """Open a file for reading; raises ArtifactError naming it when it is missing or unreadable."""
     try:
         with Path(path).open("rb") as file:
             yield file
@@ -90,11 +91,13 @@ def _opened(path: str | Path):
 
 
 def write_json(path: str | Path, value: Any) -> None:
+    """Write a value as JSON with sorted keys; raises ValueError for NaN and infinities, which JSON does not have."""
     with atomic(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
 
 
 def read_json(path: str | Path) -> Any:
+    """Return the value of a JSON file; raises ArtifactError when it is missing or not valid."""
     with _opened(path) as file:
         try:
             return json.loads(file.read())
@@ -103,6 +106,7 @@ def read_json(path: str | Path) -> Any:
 
 
 def write_array(path: str | Path, array: np.ndarray) -> None:
+    """Write an array in C order; raises ValueError for one of Python objects."""
     with atomic(path) as temporary, temporary.open("wb") as file:
         np.save(file, np.ascontiguousarray(array), allow_pickle=False)
 
@@ -117,6 +121,7 @@ def array_writer(path: str | Path, shape: tuple[int, ...], dtype: str) -> Iterat
 
 
 def read_array(path: str | Path, *, mmap: bool = True) -> np.ndarray:
+    """Return an array, by default a read-only memory map; raises ArtifactError when it is missing or not whole."""
     with _opened(path):
         pass
     try:
@@ -128,11 +133,13 @@ def read_array(path: str | Path, *, mmap: bool = True) -> np.ndarray:
 
 
 def write_table(path: str | Path, table: pd.DataFrame) -> None:
+    """Write a table as Parquet, without its index and with its ``attrs``."""
     with atomic(path) as temporary:
         table.to_parquet(temporary, index=False)
 
 
 def read_table(path: str | Path, columns: list[str] | None = None) -> pd.DataFrame:
+    """Return a Parquet table, or some columns of it; raises ArtifactError unless it is whole and has them."""
     import pandas as pd
 
     with _opened(path):
@@ -144,12 +151,12 @@ def read_table(path: str | Path, columns: list[str] | None = None) -> pd.DataFra
 
 
 def table_attributes(path: str | Path) -> dict[str, Any]:
-    """Return the ``attrs`` of a Parquet table without its rows."""
+    """Return the ``attrs`` of a Parquet table without reading its rows; raises ArtifactError as ``read_table`` does."""
     return json.loads((_schema(path).metadata or {}).get(b"PANDAS_ATTRS", b"{}"))
 
 
 def table_columns(path: str | Path) -> list[str]:
-    """Return the names of a Parquet table's columns without its rows."""
+    """Return the names of a table's columns without reading its rows; raises ArtifactError as ``read_table`` does."""
     return list(_schema(path).names)
 
 
@@ -169,6 +176,7 @@ def _no_table(path: str | Path, error: Exception) -> ArtifactError:
 
 
 def write_weights(path: str | Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write tensors as safetensors; equal tensors and metadata give equal bytes."""
     from safetensors.torch import save_file
 
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -179,6 +187,7 @@ def write_weights(path: str | Path, tensors: dict[str, torch.Tensor], metadata: 
 
 
 def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
+    """Return the tensors of a file by name, on the CPU; raises ArtifactError when it is missing or not whole."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -193,6 +202,7 @@ def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
 
 
 def read_weights_metadata(path: str | Path) -> dict[str, str]:
+    """Return the metadata of a weights file, {} without any; raises ArtifactError when the file is missing."""
     from safetensors import safe_open
 
     with _opened(path):
@@ -202,5 +212,6 @@ def read_weights_metadata(path: str | Path) -> dict[str, str]:
 
 
 def write_text(path: str | Path, text: str) -> None:
+    """Write a text."""
     with atomic(path) as temporary:
         temporary.write_text(text)

@@ -1,4 +1,4 @@
-"""What exhibits of first selections are told: the cells behind them, their prompts, and whom each method varies."""
+"""What exhibits of first selections are told: their cells and prompts, and which method each one varies."""
 
 from __future__ import annotations
 

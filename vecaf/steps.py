@@ -24,6 +24,7 @@ class Steps(Grid):
     # they do not change what a step means, so changing them must not run it again.
 
     def pool_params(self, dataset: str) -> dict[str, Any]:
+        """Return what the index of a dataset's images, its splits and what is planted in its pool depend on."""
         spec = self.dataset(dataset)
         params = {
             "dataset": dataset,
@@ -42,7 +43,7 @@ class Steps(Grid):
         return params
 
     def caption_params(self, dataset: str, captioner: str) -> dict[str, Any]:
-        """Return what the captions of a dataset depend on; how many jobs write them is not among it."""
+        """Return what the captions of a dataset depend on; how many jobs write them is not part of it."""
         spec = self.config.captioners[captioner]
         aside = captioners.get(spec.kind).aside
         params = {key: value for key, value in self._captioner(captioner).items() if key not in aside}
@@ -59,6 +60,7 @@ class Steps(Grid):
         return captioners.get(spec.kind).Params.model_validate(spec.params).model_dump()
 
     def text_params(self, dataset: str, encoder: str, prompt: str) -> dict[str, Any]:
+        """Return what the embeddings of a dataset's captions depend on; prompt: its name, or ``NO_PROMPT``."""
         spec = self.config.encoders[encoder]
         suffix = None if prompt == NO_PROMPT else self.config.prompts[prompt]
         return {
@@ -69,6 +71,7 @@ class Steps(Grid):
         }
 
     def backbone_params(self, dataset: str, backbone: str) -> dict[str, Any]:
+        """Return what pretrained weights depend on; where they are made from the pool, also how."""
         spec = self.backbone(backbone).model_dump(exclude_none=True)
         chosen = {key: spec[key] for key in spec if key not in ("title", "pretraining")}
         params = {"backbone": chosen, "input_size": self.dataset(dataset).input_size}
@@ -95,9 +98,11 @@ class Steps(Grid):
         return self.image_params(dataset, backbone) | {"precision": self.training(dataset, method)["precision"]}
 
     def pretrained_params(self, dataset: str, backbone: str) -> dict[str, Any]:
+        """Return what the pretrained embeddings of a pool depend on."""
         return self.reading_params(dataset, backbone) | {"dtype": self.dataset(dataset).embedding_dtype}
 
     def score_params(self, cell: Cell) -> dict[str, Any]:
+        """Return what scoring the pool with the model of a loop depends on."""
         return self._judging_params(cell) | {"dtype": self.dataset(cell.dataset).embedding_dtype}
 
     def _judging_params(self, cell: Cell) -> dict[str, Any]:
@@ -109,10 +114,12 @@ class Steps(Grid):
         return params
 
     def head_params(self, dataset: str, backbone: str, head: str, objective: Any, seed: int) -> dict[str, Any]:
+        """Return what the head on the pretrained embeddings, and the first losses with it, depend on."""
         stream = seeds.stream("head", seed=seed, dataset=self.origin(dataset), backbone=backbone)
         return {"head": head, "objective": objective, "seed": stream}
 
     def augment_params(self, cell: Cell) -> dict[str, Any]:
+        """Return what CEA depends on, beside the embeddings that it reads."""
         readings = self.method(cell.method).cea
         seed = seeds.stream("projection", dataset=self.origin(cell.dataset), backbone=cell.backbone)
         return {"cea": readings.model_dump(), "seed": seed}
@@ -157,6 +164,7 @@ class Steps(Grid):
         return f"cea-{digest([self.augment_params(cell), *text, self.prompt(cell.method)])[:8]}"
 
     def finetune_params(self, cell: Cell, loop: int) -> dict[str, Any]:
+        """Return what training one loop of a cell depends on; its batches are ``start`` … ``stop`` − 1 of ``total``."""
         curve = self.dataset(cell.dataset).curve.model_dump()
         origin, seed = self.origin(cell.dataset), self.training_seed(cell)
         start, stop = self.batches(cell.dataset, cell.method, cell.schedule)[loop - 1]
@@ -184,10 +192,12 @@ class Steps(Grid):
         return params
 
     def styler_params(self, dataset: str, styler: str) -> dict[str, Any]:
+        """Return what training a styler on a dataset depends on."""
         seed = seeds.stream("styler", dataset=self.origin(dataset))
         return {**self.config.stylers[styler].model_dump(), "seed": seed}
 
     def stylize_params(self, cell: Cell) -> dict[str, Any]:
+        """Return which share of a cell's images is restyled, and how they are kept."""
         spec = self.method(cell.method).stylize
         return {
             "share": spec.share,
@@ -196,6 +206,7 @@ class Steps(Grid):
         }
 
     def evaluate_params(self, cell: Cell) -> dict[str, Any]:
+        """Return what evaluating a cell depends on, and what its record says of it."""
         return self._judging_params(cell) | self._described(cell)
 
     def _described(self, cell: Cell) -> dict[str, Any]:
@@ -204,6 +215,7 @@ class Steps(Grid):
         return {"cell": asdict(cell), "resolved": self.resolved(cell), "readings": readings}
 
     def corrupt_params(self, dataset: str, corruption: str, severity: int) -> dict[str, Any]:
+        """Return what a corrupted copy of a test set depends on: released images, or a seed and a JPEG quality."""
         named = {"corruption": corruption, "severity": severity}
         if self.dataset(dataset).corrupted_root is not None:
             return named | {"source": "released"}
@@ -211,6 +223,7 @@ class Steps(Grid):
         return named | {"source": "generated", "seed": seed, "quality": JPEG_QUALITY}
 
     def evaluate_ood_params(self, cell: Cell, domain: str) -> dict[str, Any]:
+        """Return what evaluating a cell on corrupted test sets depends on, and what its record says of it."""
         told = self.reading_params(cell.dataset, cell.backbone, cell.method) | self._described(cell)
         return told | {"resolved": self.resolved_ood(cell, domain)}
 
@@ -235,7 +248,7 @@ class Steps(Grid):
                 found.setdefault(model, set()).add(dataset)
         for name in exhibits or self.exhibits():
             spec = self.config.exhibits[name]
-            # Images of first selections are shown with captions, and likened to prompts, whatever methods read.
+            # Images of first selections are shown with captions, and compared with prompts, whatever methods read.
             if spec.selections_only and spec.weights_of is None:
                 for dataset in {cell.dataset for cell in self.involved(name)}:
                     found.setdefault(("encoder", self.dataset(dataset).encoder), set()).add(dataset)

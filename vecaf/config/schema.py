@@ -35,7 +35,7 @@ class Training(Part):
 class Curve(Part):
     """The accuracy curve of a cell, evaluated while it is finetuned."""
 
-    points: int = Field(100, ge=1, le=1000, description="evaluations per budget; 100 = every 1 % of the batches")
+    points: int = Field(100, ge=1, le=1000, description="evaluated every ⌊batches / points⌋ batches and after the last")
     test_images: int = Field(1000, ge=1, description="size of the fixed seeded subset of the test set")
     probe_images: int = Field(512, ge=1, description="size of the fixed seeded probe set of the pool (its loss)")
 

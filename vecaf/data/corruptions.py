@@ -26,7 +26,8 @@ SEVERITIES = (1, 2, 3, 4, 5)
 
 class Snow(NamedTuple):
     """mean, deviation: of the normal draws that become flakes. zoom: pixels that one draw is enlarged to. threshold:
-    below it there is no flake. radius, deviation of the streak, pixels. kept: share of the image that is not whitened.
+    below it there is no flake. radius, streak: half the length and the standard deviation of the motion blur, pixels.
+    kept: share of the image that is not whitened.
     """
 
     mean: float

@@ -41,9 +41,9 @@ def build_pool(
     index: columns id int64 (counts from 0 in each split), file str, label int16, split ``pool`` | ``test``, tuning bool
     (a seeded, stratified 10 % of the pool). images: (M, H, W, 3) uint8, pool rows first, when all images have one size
     and fit ``pack_limit`` bytes, else (0, 0, 0, 3): images are then read from their files. facts: plain JSON. workers:
-    decoding threads, 0 for one per core. Never holds more than a window of decoded
-    images unless it packs them. Raises one DataError that lists the images and classes that are wrong: undecodable or
-    duplicate files, class folders without images, classes of the test set that the pool lacks, or an unexpected size.
+    decoding threads, 0 for one per core. Never holds more than a window of decoded images unless it packs them. Raises
+    one DataError that lists the images and classes that are wrong: undecodable or duplicate files, class folders
+    without images, classes of the test set that the pool lacks, or an unexpected size.
     """
     import pandas as pd
 

@@ -19,8 +19,8 @@ class Reached:
     """What the cells of one method needed to reach a level; None for a seed that does not within its budget.
 
     batches: seed → batches, not whole where the level lies between two evaluations; macs, seconds: seed → what the cell
-    had cost when the batch was done in which that is. budget: the batches of a cell; spent: quantity → what a cell has
-    cost at its end, the largest over the seeds.
+    had cost when the batch was done in which that is. spent: quantity → what a cell has cost at its end, the largest
+    over the seeds.
     """
 
     batches: Mapping[int, float | None]

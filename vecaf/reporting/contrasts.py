@@ -29,12 +29,12 @@ class Contrast:
     """What one reading does; accuracies are fractions.
 
     spec: as ``vecaf.readings.contrasts`` says it. values: seed → accuracy (recall of the target class by argmax where
-    one class stands against all others). planned, stale: cells, and those run under another
-    configuration. from_base: minus the method that it varies, None for that one itself.
-    from_reference: minus ActiveFT under the same choices. selection: ``metrics.SELECTION`` → mean over seeds.
-    gaps: seed → ``metrics.recall_gap`` of the latest selection and of the one before.
-    shared_with_base: Jaccard index of the ids with those of the base at the same seed and loop, mean over the loops
-    after the first and the seeds; between_seeds: of the ids of two seeds, mean over pairs and the same loops.
+    one class stands against all others). planned, stale: cells, and those run under another configuration. from_base:
+    minus the method that it varies, None for that one itself. from_reference: minus ActiveFT under the same choices.
+    selection: ``metrics.SELECTION`` → mean over seeds. gaps: seed → ``metrics.recall_gap`` of the latest selection and
+    of the one before. shared_with_base: Jaccard index of the ids with those of the base at the same seed and loop, mean
+    over the loops after the first and the seeds; between_seeds: of the ids of two seeds, mean over pairs and the same
+    loops.
     """
 
     spec: Mapping[str, Any]

@@ -74,7 +74,7 @@ def until(costs: Sequence[Cost], loops: Sequence[tuple[int, int]], batches: floa
 
 
 def macs(costs: Sequence[Cost] | None, part: str) -> float | None:
-    """Return the MACs of a part or sum in full, 0 for one that a method has not, None where a step is not counted."""
+    """Return the MACs of a part or sum in full: 0 for a part that a method lacks, None where a step is not counted."""
     if not costs:
         return None
     steps = {step for one in SUMS.get(part, (part,)) for step in PARTS[one]}

@@ -1,4 +1,4 @@
-"""Numbers that claims ask for and no table shows, from training curves and costs: a row for each cell and seed."""
+"""Numbers that claims ask for and no table shows, from curves, costs and selections: a row for each cell and seed."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def probe_loss(curves: pd.DataFrame) -> pd.DataFrame:
 def margins(samples: pd.DataFrame, cell: Mapping[str, str]) -> pd.DataFrame:
     """Return in the column margin the mean p₁ − p₂ of what each method selects on the same scores.
 
-    samples: as of ``scripts/samples.py``. cell: ``KEYS`` of the cells that were scored, whose method is not said.
+    samples: as of ``scripts/samples.py``. cell: ``KEYS`` of the cells that were scored, without the method.
     """
     rows = []
     for seed, pool in samples.groupby("seed", sort=False):

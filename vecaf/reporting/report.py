@@ -38,9 +38,10 @@ def build(
     """Return the page.
 
     settings: ``title``, ``root`` of the results, ``options`` (what a command line ends with), ``exhibits`` (of each
-    name, title, kind, digest), ``rules`` (of each name, file, script), ``methods`` (name → title, selectors, cea,
-    cite), ``datasets`` (name → title). tables, claims: exhibit → its part of the page. figures: exhibit → PNG and
-    caption. rows: tidy metrics; records: the metrics of their cells. Raises ArtifactError for a record that is no JSON.
+    name, title, kind, digest), ``rules`` (of each name, file, script), ``methods`` (name → title, selectors, cea),
+    ``datasets`` (name → title). tables: exhibit → its part of the page. figures: exhibit → PNG and caption. claims:
+    their part of the page, or None. rows: tidy metrics; records: the metrics of their cells. Raises ArtifactError for a
+    record that is no JSON.
     """
     merged = _merged(rows)
     entries = [_entry(key, group, settings, records) for key, group in merged.groupby(list(KEYS), sort=False)]

@@ -288,8 +288,7 @@ def train(
     """Play on until ``iterations`` are done, each with one batch of either side; both losses of the last one are kept.
 
     Batches and noise depend on the seed and the iteration's number alone, so a game that was stopped goes on from its
-    checkpoint as if it had not been. Raises SelectionError for a loss that is not
-    finite.
+    checkpoint as if it had not been. Raises SelectionError for a loss that is not finite.
     """
     if checkpoint is not None and (kept := checkpoint.load()) is not None:
         load(game, *kept)

@@ -116,8 +116,8 @@ class Selector:
     Class attributes: ``name`` (also its key in the configuration), ``title``, ``citation``, ``needs`` and ``Params``,
     a pydantic model of its parameters. ``excludes_labelled``: whether it never chooses what an earlier loop chose.
     ``cold_start``: whether it can choose in loop 1, before anything is trained. ``resumes``: whether it trains for long
-    and goes on from ``inputs.checkpoint``. A parameter called ``loss_head`` makes
-    finetuning train a loss-prediction head along (``vecaf.models.loss_prediction``).
+    and goes on from ``inputs.checkpoint``. A parameter called ``loss_head`` makes finetuning train a loss-prediction
+    head along (``vecaf.models.loss_prediction``).
     """
 
     name: ClassVar[str]

@@ -39,6 +39,7 @@ class Drift:
         self._compare()
 
     def choose(self, fast: torch.Tensor) -> None:
+        """Call these centroids fast, (K,) bool, and all others slow."""
         self.fast = fast
         self._compare()
 
@@ -80,19 +81,24 @@ class Bounds:
         self.fast = torch.full((size,), torch.inf, device=drift.turned.device)
 
     def now(self, rows=slice(None)) -> torch.Tensor:
+        """Return what the bounds of some samples are worth now, whoever is fast."""
         return torch.minimum(self.slow_now(rows), self.fast_now(rows))
 
     def slow_now(self, rows=slice(None)) -> torch.Tensor:
+        """Return what the bounds on the slow centroids are worth now."""
         return self.slow[rows] - self.drift.since[self.made[rows] - self.drift.first]
 
     def fast_now(self, rows=slice(None)) -> torch.Tensor:
+        """Return what the bounds on the fast centroids are worth now."""
         return self.fast[rows] - self.drift.reach.float()
 
     def set_slow(self, rows, values: torch.Tensor | float) -> None:
+        """Note bounds on the slow centroids that hold at the present step."""
         self.slow[rows] = values
         self.made[rows] = self.drift.step
 
     def set_fast(self, rows, values: torch.Tensor | float) -> None:
+        """Note bounds on the fast centroids that hold at the present step."""
         self.fast[rows] = values + self.drift.reach.float()
 
     def forget(self) -> None:

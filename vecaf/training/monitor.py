@@ -23,8 +23,9 @@ class Monitor:
     """Evaluate at fixed batches of a budget; calling it changes neither the weights nor any random state.
 
     probe, test: small image sets with ``labels`` and ``read(positions)``, in memory; transform: the evaluation
-    transform; total: the cell's budget of batches; points: evaluations per budget, 100 for one every 1 %. Inputs
-    are transformed once and kept on the device where they take at most ``cache_bytes``.
+    transform; total: the cell's budget of batches; points: the model is evaluated every ⌊total / points⌋ batches (at
+    least 1) and after the last. Inputs are transformed once and kept on the device where they take at most
+    ``cache_bytes``.
     """
 
     def __init__(

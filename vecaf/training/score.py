@@ -35,11 +35,11 @@ def score(
 
     images: with ``labels``, ``ids`` and ``batches``; transform: a deterministic one, normalised images of a batch.
     embeddings, logits, predicted_losses: writable (N, d), (N, C) and (N,) arrays or memory maps, filled batch by batch
-    in the order of ids; the last needs a model with a loss head.
-    objective: as ``resolve_objective`` returns it; None for a model without a head. Returns the per-sample losses
-    (N,) float32 without label smoothing, or None without an objective. The backbone may run in bfloat16, head and
-    losses always run in float32. Raises TrainingError naming the first id whose embedding is not finite, and where
-    labels and head disagree. A checkpoint keeps rows in parts, each written once.
+    in the order of ids; the last needs a model with a loss head. objective: as ``resolve_objective`` returns it; None
+    for a model without a head. Returns the per-sample losses (N,) float32 without label smoothing, or None without an
+    objective. The backbone may run in bfloat16, head and losses always run in float32. Raises TrainingError naming the
+    first id whose embedding is not finite, and where labels and head disagree. A checkpoint keeps rows in parts, each
+    written once.
     """
     if objective is not None:
         check_labels(model, images.labels)
