@@ -28,11 +28,11 @@ from vecaf import artifacts
 
 ROOT = Path(__file__).resolve().parent.parent
 CELL = "results/demo/cells/digits/vit_digits"
-FILES = {  # step → the file asked for, the rule that makes it, the outputs that are compared
-    "finetune": (f"{CELL}/vecaf/5pct/3loops/seed0/weights.safetensors", "finetune_last"),
-    "score": (f"{CELL}/vecaf/5pct/3loops/seed0/loop2/losses.npy", "score"),
-    "select": (f"{CELL}/ta_vaal/5pct/3loops/seed0/loop2/selection.parquet", "select"),
-    "caption": ("results/demo/captions/digits/attributes.parquet", "caption"),
+FILES = {  # step → the file asked for
+    "finetune": f"{CELL}/vecaf/5pct/3loops/seed0/weights.safetensors",
+    "score": f"{CELL}/vecaf/5pct/3loops/seed0/loop2/losses.npy",
+    "select": f"{CELL}/ta_vaal/5pct/3loops/seed0/loop2/selection.parquet",
+    "caption": "results/demo/captions/digits/attributes.parquet",
 }
 # Small enough that the demo's digits keep a step busy for some seconds.
 OVERLAY = {
@@ -53,7 +53,7 @@ def prepare(folder: Path, steps: list[str]) -> dict[str, str]:
             (folder / name).write_bytes((ROOT / name).read_bytes())
     (folder / "kills.yaml").write_text(yaml.safe_dump(OVERLAY))
     files = "config/digits.yaml demo/study.yaml kills.yaml"
-    asked = [FILES[step][0] for step in steps]
+    asked = [FILES[step] for step in steps]
     line = [sys.executable, "-m", "snakemake", *asked, "--profile", "demo", "--configfile", *files.split()]
     done = subprocess.run([*line, "--printshellcmds"], cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -61,7 +61,7 @@ def prepare(folder: Path, steps: list[str]) -> dict[str, str]:
     commands = {}
     for text in (done.stdout + done.stderr).splitlines():
         for step in steps:
-            if f"-m scripts.{step} " in text and f" {FILES[step][0]} " in f"{text} ":
+            if f"-m scripts.{step} " in text and f" {FILES[step]} " in f"{text} ":
                 commands[step] = text[text.index("python -m") :].partition(" > ")[0]
     return commands
 
@@ -148,6 +148,8 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
+    if unknown := [step for step in args.steps if step not in FILES]:
+        parser.error(f"no step {', '.join(unknown)}; choose from {', '.join(FILES)}")
     steps = args.steps or list(FILES)
     draw = random.Random(args.seed)
     print(f"{'step':10} {'undisturbed':>12} {'kills':>6} {'went on':>8}  same to the last bit", flush=True)

@@ -39,7 +39,8 @@ def main(argv: list[str]) -> str:
         chance = keyed_uniform(params["seed"], chosen["id"].to_numpy())
         chosen["drawn"] = np.argsort(np.argsort(chance)) < (params["drawn"] if cell["seed"] == params["first"] else 0)
         for number in chosen.loc[chosen["drawn"], "id"]:
-            shown.setdefault(number, thumbnail(images, number, params["size"]))
+            if number not in shown:
+                shown[number] = thumbnail(images, number, params["size"])
         chosen["thumbnail"] = chosen["id"].where(chosen["drawn"]).map(shown)
         tables.append(chosen)
     made = pd.concat(tables, ignore_index=True)

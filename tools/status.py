@@ -50,10 +50,10 @@ class Told:
 class Status:
     """What the files say of a study's cells. folder: where snakemake runs, which holds its notes."""
 
-    def __init__(self, study: Study, folder: Path = Path(), published: Path | None = None):
+    def __init__(self, study: Study, folder: Path = Path()):
         self.study, self.root = study, folder / study.config.root
         self._notes = folder / ".snakemake"
-        records = folder / "results/published" / bundle.RECORDS if published is None else published
+        records = folder / "results/published" / bundle.RECORDS
         self._records = bundle.Records(self.root / "cells", [records] if records.exists() else [])
         self._told: dict[str, Told] = {}
 

@@ -72,8 +72,8 @@ class EvalTransform(_Transform):
             raise ConfigError(f"eval_transform {mode!r} is not one of {', '.join(MODES)}")
         self.mode = mode
 
-    def __call__(self, images: Batch, device: torch.device | str = "cpu", generator: None = None) -> Tensor:
-        """Return normalised images on the device; ``generator`` is there for symmetry with training and unused."""
+    def __call__(self, images: Batch, device: torch.device | str = "cpu") -> Tensor:
+        """Return normalised images on the device."""
         if isinstance(images, Tensor):
             return self._normalise(self._fit(images.to(device, non_blocking=True)))
         by_size: dict[torch.Size, list[int]] = {}
@@ -124,7 +124,9 @@ class TrainTransform(_Transform):
                 raise ConfigError(f"crop {name} {low} … {high} is no range within 0 … {most}")
         self.scale, self.ratio, self.flip, self.crop = tuple(scale), tuple(ratio), flip, crop
 
-    def __call__(self, images: Batch, device: torch.device | str = "cpu", generator: torch.Generator = None) -> Tensor:
+    def __call__(
+        self, images: Batch, device: torch.device | str = "cpu", generator: torch.Generator | None = None
+    ) -> Tensor:
         """Return cropped, resized, flipped and normalised images on the device.
 
         generator: a CPU generator, required; its state moves on by the same amount for every batch of this size.

@@ -124,7 +124,7 @@ def build(
     if loss_head is not None:
         model.add_loss_head(loss_head, seed)
     if state is not None:
-        _load(model, state, "the given weights", may_lack_head=True)
+        _load(model, state, "the given weights")
     return model.eval()
 
 
@@ -165,8 +165,8 @@ def _timm_model(name: str, num_classes: int, input_size: int, args: Mapping[str,
         return timm.create_model(name, num_classes=num_classes, **args, **more)  # convolutions take any size
 
 
-def _load(model: Backbone, state: Mapping[str, Tensor], source: str, *, may_lack_head: bool) -> None:
-    """Load weights after comparing every name and shape; TrainingError names the first tensors that do not fit."""
+def _load(model: Backbone, state: Mapping[str, Tensor], source: str) -> None:
+    """Load weights, heads where there are any; raises TrainingError naming the first tensors that do not fit."""
     wanted = model.state_dict()
     head = {f"{model.classifier}.weight", f"{model.classifier}.bias"}
     head |= {name for name in (*wanted, *state) if name.startswith(LOSS_HEAD)}
@@ -175,7 +175,7 @@ def _load(model: Backbone, state: Mapping[str, Tensor], source: str, *, may_lack
         for name, tensor in wanted.items()
         if name in state and state[name].shape != tensor.shape
     ]
-    missing = [name for name in wanted if name not in state and not (may_lack_head and name in head)]
+    missing = [name for name in wanted if name not in state and name not in head]
     foreign = [name for name in state if name not in wanted and name not in head]
     problems += [f"{name} is missing" for name in missing] + [f"{name} is unknown to the model" for name in foreign]
     if problems:
@@ -240,7 +240,7 @@ def _from_file(model: Backbone, file: str) -> dict[str, Any]:
             state = adapt(dict(original), model.model)
         except Exception:
             state = dict(original)  # what does not fit is named below, by tensor and shape
-    _load(model, state, file, may_lack_head=True)
+    _load(model, state, file)
     resampled = any(name in original and state[name].shape != original[name].shape for name in state)
     return {"source": file, "weights_hash": artifacts.file_hash(path), "resampled": resampled}
 

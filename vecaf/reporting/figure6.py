@@ -48,7 +48,7 @@ def build(samples: pd.DataFrame, layout: Mapping[str, Any]) -> figure.Figure:
     methods.sort(key=lambda method: method == SUBJECT)
     seeds = [_seed(int(seed), rows, methods) for seed, rows in samples.groupby("seed", sort=False)]
     drawn = samples[samples["seed"] == seeds[0].seed].reset_index(drop=True)
-    records = [*_set_records(seeds, layout), *_sample_records(drawn, seeds[0], methods)]
+    records = [*_set_records(seeds), *_sample_records(drawn, seeds[0], methods)]
     caption = _caption(seeds, methods, layout, bundle.said(samples))
     return figure.Figure(_draw(drawn, seeds, methods, layout), tuple(records), caption)
 
@@ -61,7 +61,7 @@ def _seed(seed: int, rows: pd.DataFrame, methods: Sequence[str]) -> Seed:
 # --- numbers ------------------------------------------------------------------------------------------------------
 
 
-def _set_records(seeds: Sequence[Seed], layout: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _set_records(seeds: Sequence[Seed]) -> Iterator[dict[str, Any]]:
     for seed in seeds:
         for method, rows in seed.sets.items():
             other = next(name for name in seed.sets if name != method)

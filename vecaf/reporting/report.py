@@ -88,7 +88,7 @@ def _command(target: str, settings: Mapping[str, Any]) -> str:
 
 def _merged(rows: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Return every cell of the exhibits once, in the order in which they show them."""
-    merged = pd.concat([table.assign(order=_STATUSES.index("not run")) for table in rows], ignore_index=True)
+    merged = pd.concat(list(rows), ignore_index=True)
     merged["order"] = merged["status"].map(_STATUSES.index)
     merged["place"] = range(len(merged))
     best = merged.sort_values(["order", "place"]).drop_duplicates([*KEYS, "seed"])

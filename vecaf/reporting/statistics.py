@@ -62,25 +62,25 @@ class Difference:
     n: int  # seeds, or images
 
 
-def paired_difference(a: Mapping[int, float], b: Mapping[int, float], level: float = LEVEL) -> Difference:
+def paired_difference(a: Mapping[int, float], b: Mapping[int, float]) -> Difference:
     """Return a − b over the seeds that both have, with Student's t interval of the paired differences.
 
     a, b: seed → value, in any one unit, which is also the result's. Seeds of one side only are left out, since the
     cells of one seed share their head, batches and random sets. Equal differences give an interval of width 0.
     """
-    return interval([a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())], level=level)
+    return interval([a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())])
 
 
-def interval(values: Sequence[float], threshold: float = 0.0, level: float = LEVEL) -> Difference:
+def interval(values: Sequence[float], threshold: float = 0.0) -> Difference:
     """Return the mean of independent values (seeds) with Student's interval; p: two-sided, of a mean at the threshold.
 
     Equal values give an interval of width 0; fewer than two give none.
     """
-    return _student(mean(values), standard_error(values), len(values) - 1, len(values), threshold, level)
+    return _student(mean(values), standard_error(values), len(values) - 1, len(values), threshold)
 
 
 def interval_of_print(
-    estimate: float, errors: Sequence[float | None], repetitions: int, threshold: float = 0.0, level: float = LEVEL
+    estimate: float, errors: Sequence[float | None], repetitions: int, threshold: float = 0.0
 ) -> Difference:
     """Return a sum or difference of independent printed means with an interval from their standard errors.
 
@@ -94,24 +94,22 @@ def interval_of_print(
     freedom = repetitions - 1
     if total > 0:
         freedom *= total**2 / math.fsum(variance**2 for variance in variances)
-    return _student(estimate, math.sqrt(total), freedom, repetitions, threshold, level)
+    return _student(estimate, math.sqrt(total), freedom, repetitions, threshold)
 
 
-def _student(
-    estimate: float | None, error: float | None, freedom: float, n: int, threshold: float, level: float
-) -> Difference:
+def _student(estimate: float | None, error: float | None, freedom: float, n: int, threshold: float) -> Difference:
     if error is None:
         return Difference(estimate, None, None, None, n)
     from scipy import stats
 
-    half = error * float(stats.t.ppf((1 + level) / 2, freedom))
+    half = error * float(stats.t.ppf((1 + LEVEL) / 2, freedom))
     away = abs(estimate - threshold)
     score = away / error if error > 0 else math.inf if away else 0.0
     return Difference(estimate, estimate - half, estimate + half, 2 * float(stats.t.sf(score, freedom)), n)
 
 
 def bootstrap_difference(
-    correct_a: np.ndarray, correct_b: np.ndarray, seed: int, resamples: int = 10_000, level: float = LEVEL
+    correct_a: np.ndarray, correct_b: np.ndarray, seed: int, resamples: int = 10_000
 ) -> Difference:
     """Return accuracy a − b as a fraction, with the percentile interval of a paired bootstrap over images.
 
@@ -128,7 +126,7 @@ def bootstrap_difference(
     steps, counts = np.unique((a - b).sum(axis=0), return_counts=True)  # sums, not means: exact integers
     values = steps / a.shape[0]
     drawn = np.random.default_rng(seed).multinomial(images, counts / images, size=resamples) @ values / images
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     tail = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
     p = min(1.0, 2 * (tail + 1) / (resamples + 1))
     return Difference(float(values @ counts / images), float(low), float(high), p, images)
@@ -182,9 +180,7 @@ class Comparison:
     within_margin: bool
 
 
-def compare_with_paper(
-    mean: float, se: float | None, printed: float, printed_se: float | None, margin: float = MARGIN
-) -> Comparison:
+def compare_with_paper(mean: float, se: float | None, printed: float, printed_se: float | None) -> Comparison:
     """Return mean − printed and z = difference/√(se² + se_paper²), all in percent.
 
     z is None where either error is missing (one seed), or both are 0. The margin includes its edge.
@@ -192,7 +188,7 @@ def compare_with_paper(
     difference = mean - printed
     known = se is not None and printed_se is not None
     scale = math.hypot(se, printed_se) if known else 0.0
-    return Comparison(difference, difference / scale if scale > 0 else None, abs(difference) <= margin + _ROUNDING)
+    return Comparison(difference, difference / scale if scale > 0 else None, abs(difference) <= MARGIN + _ROUNDING)
 
 
 def verdict(comparison: Comparison | None, sides: Iterable[tuple[float, float]] | None) -> str:

@@ -116,7 +116,7 @@ def finetune(
     plan = [group.share(sampler[batch - origin]) for batch in range(start, stop)]
     if loss_head:
         check_pairs(len(plan[0]))
-    text, attention = _captions(cea, len(labels), model.width, group.device)
+    text, attention = _captions(cea, len(labels), model.width)
     targets = torch.from_numpy(np.asarray(labels, dtype=np.int64)).to(group.device)
     optimizer = optimizers.build(model, recipe, loss_head["lr_multiplier"] if loss_head else 1.0)
     if optimizer_state is not None:
@@ -241,7 +241,7 @@ def _go_on(kept, model: Backbone, optimizer, losses: Tensor, pair_losses: Tensor
     return facts["done"], facts["looking"], facts["training"]
 
 
-def _captions(cea, count: int, width: int, device: torch.device) -> tuple[Tensor | None, Tensor | None]:
+def _captions(cea, count: int, width: int) -> tuple[Tensor | None, Tensor | None]:
     """Return t (K, d) and α (K,) as float32 tensors without gradients; on the CPU, as the set may be large."""
     if cea is None:
         return None, None
