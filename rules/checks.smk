@@ -1,4 +1,4 @@
-"""What is said before anything starts: what has no implementation yet, and data that the requested targets miss."""
+"""Checks before anything starts: exhibits without an implementation, and data that the requested targets lack."""
 
 from collections import Counter
 
@@ -32,7 +32,7 @@ def exhibit_files(exhibit):
     if exhibit not in study.exhibits():
         refuse(f"this configuration shows no {exhibit}; it has: {', '.join(study.exhibits())}")
     if exhibit in REPORTED and not can_be_shown(exhibit):
-        refuse(f"{exhibit} has nothing to show: nothing of it has finished; without cells=finished it is run")
+        refuse(f"{exhibit} has nothing to show: none of its cells has finished; drop cells=finished to run them")
     kind = study.config.exhibits[exhibit].kind
     return [f"{root}/{kind}s/{exhibit}.{ending}" for ending in ENDINGS[kind]]
 
@@ -52,11 +52,11 @@ def figure_code(exhibit):
 
 
 def notice():
-    """Say once which exhibits of the configuration nothing draws, and which have nothing to show yet."""
+    """Warn once about the exhibits of the configuration that no code draws, and those that have nothing to show yet."""
     left_out = [name for name in study.exhibits() if not can_be_shown(name)]
     for why, names in (
         ("Not implemented", [name for name in left_out if name not in REPORTED]),
-        ("Nothing has finished", [name for name in left_out if name in REPORTED]),
+        ("Without a finished cell", [name for name in left_out if name in REPORTED]),
     ):
         if names:
             logger.warning(f"{why} and left out: the exhibits {', '.join(names)}")
@@ -137,7 +137,7 @@ def needs_of_study():
     return needs_of(datasets, parts["backbone"], parts["captioner"], parts["encoder"], stylers)
 
 
-# The steps that read what is not made here but fetched, and the wildcard that names it.
+# The steps that read something downloaded, and the wildcard that names it.
 FETCHING = {
     "pretrained": "backbone",
     "caption": "captioner",

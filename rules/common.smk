@@ -38,8 +38,8 @@ keep = study.config.keep
 only_finished = study.config.cells == "finished"
 
 # Several GPUs: one finetuning task starts one process for each that it sees, the global batch stays the same. A
-# resource and no parameter: it retrains nothing. Steps of a cell that may run beside finetuning name it, too, since the
-# members of a group must agree on the words of their resources.
+# resource, not a parameter: changing it retrains nothing. Steps of a cell that may run beside finetuning name it, too,
+# since the members of a group must agree on the text of their resources.
 LAUNCHER = "scripts.finetune"
 if study.config.gpus > 1 and device != "cpu":
     LAUNCHER = f"vecaf.launch {study.config.gpus} {LAUNCHER}"
@@ -83,7 +83,7 @@ POOL = f"{root}/pool/{{dataset}}/"
 CAPTIONS = f"{root}/captions/{{dataset}}/{{captioner}}.parquet"
 WRITTEN = CAPTIONS.removesuffix(".parquet")
 SHARD = f"{WRITTEN}/shard{{shard}}of{{shards}}"
-# What a killed captioning job had written: no output, since those are deleted with a failed job.
+# What a killed captioning job had written: not an output, since outputs of a failed job are deleted.
 RESUME = WRITTEN.replace(f"{root}/", f"{root}/resume/", 1)
 SIMILARITY = f"{root}/text/{{dataset}}/{{captioner}}/{{encoder}}/{{prompt}}_similarity.npy"
 SAMPLES = f"{root}/samples/{{exhibit}}.parquet"
@@ -115,7 +115,7 @@ def log_of(path, step):
 
 
 def resume_of(path, step):
-    """Return where a long step keeps what it has done so far: no output, since those are deleted with a failed job."""
+    """Return where a long step keeps what it has done so far: not an output, since those of a failed job are deleted."""
     return f"{root}/resume/{os.path.relpath(path, root)}/{step}"
 
 
@@ -192,7 +192,7 @@ def dataset_of(wildcards):
 
 
 def images_root(wildcards):
-    """Where images lie is a resource and no parameter: moving a folder must not retrain what came from it."""
+    """Where images lie is a resource, not a parameter: moving a folder must not retrain what came from it."""
     return dataset_of(wildcards).root or "none"
 
 

@@ -4,8 +4,8 @@
     python -m tools.compare --root results/study 'cifar10_*/vit_ti/vecaf/5pct/3loops'
 
 A group is the path of a cell without its seed; quoted wildcards stand for several. Of each: seeds, mean accuracy and
-its standard error, the first group minus this one (points, paired by seed, Student's 95 % interval; of one seed that of
-a bootstrap over its test images, where the predictions of both are there: what another seed would do it cannot say),
+its standard error, the first group minus this one (points, paired by seed, Student's 95 % interval; with one seed that
+of a bootstrap over its test images, where both have predictions, which says nothing about other seeds),
 how many different images its loops have selected and how many in all, how many classes a selection after loop 1 has,
 over those of a random set, and the mean training loss of each loop's last batches (nats). Cells are those of the study
 and those of the bundle, of any configuration: what is stale is not told apart.

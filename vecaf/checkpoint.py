@@ -1,9 +1,9 @@
 """What a long step has done so far, so that a killed job goes on where it was.
 
-The file is no output of the workflow: Snakemake deletes those with a failed job. It is written at an interval and when
-the process is asked to end (SIGTERM: a time limit, a preemption), whole or not at all, and believed only if its bytes
-have the hash that it names and its key is that of the present step. Anything else is refused with a sentence before it
-is read, and the step begins anew.
+The file is not an output of the workflow: Snakemake deletes those of a failed job. It is written at an interval and
+when the process is asked to end (SIGTERM: a time limit, a preemption), whole or not at all, and believed only if its
+bytes have the hash that it names and its key is that of the present step. Anything else is refused with a sentence
+before it is read, and the step begins anew.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ def run(main: Callable[[list[str]], str]) -> None:
     except BaseException:
         gc.unfreeze()
         raise
-    with suppress(BrokenPipeError):  # whoever was to read has gone, as `| head` does
+    with suppress(BrokenPipeError):  # nobody reads any more, as after `| head`
         print(said, end="\n" if said else "", flush=True)
     sys.stderr.flush()
     os._exit(code)

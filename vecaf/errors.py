@@ -21,7 +21,7 @@ def not_one_of(value: object, allowed: Iterable[str]) -> str:
 
 
 def meant(value: object, allowed: Iterable[str]) -> str:
-    """Return the question after the name that is nearest to a mistyped one; nothing where none is near."""
+    """Return a suggestion of the name nearest to a mistyped one; nothing where none is near."""
     near = difflib.get_close_matches(str(value), list(allowed), n=1)
     return f"; did you mean {near[0]}?" if near else ""
 

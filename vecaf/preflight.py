@@ -3,7 +3,7 @@
 ``needs`` is plain JSON that the rules gather, for the whole study (`snakemake preflight`) or for the jobs of one run:
 root; device; gpus; datasets: name → [source, root]; captions: captioner → file; corrupted: dataset → released root;
 backbones: name → {timm, weights}; models: hub models as {role, model, revision, kind}; stylers: name → {vgg}; disk:
-bytes that the study takes at most, 0 for no matter, and why they are unknown; slurm: {status, partitions: partition →
+bytes that the study takes at most, 0 to skip that, and why they are unknown; slurm: {status, partitions: partition →
 GPU model or null}, null elsewhere.
 """
 

@@ -1,4 +1,4 @@
-"""Why nothing makes a target that somebody typed: a word that is none, or a part of a cell's path that is wrong."""
+"""Why nothing makes a target that somebody typed: a word that names none, or a part of a cell's path that is wrong."""
 
 from __future__ import annotations
 

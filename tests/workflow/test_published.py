@@ -172,7 +172,7 @@ def test_finished_cells_alone_are_shown_and_none_is_run(study, clone):
     there = clone("*/random/*")
     assert rules(there.plan(overlay=overlay)).keys() <= COLLECTING.keys()
     done = there.snakemake(overlay=overlay)
-    assert "Nothing has finished and left out: the exhibits readings, figure3, figure6" in done.text
+    assert "Without a finished cell and left out: the exhibits readings, figure3, figure6" in done.text
     assert rows(there)["status"].to_dict() == {"random": "measured", "vecaf": "not run"}
     assert "1 measured, 1 not run" in " ".join((there.folder / "results/demo/tables/table1.md").read_text().split())
     drawn = pd.read_csv(there.folder / "results/demo/figures/figure4.csv")
@@ -182,7 +182,7 @@ def test_finished_cells_alone_are_shown_and_none_is_run(study, clone):
     assert "scripts/finetune.py" in page  # how the number came about is told all the same
     assert there.plan(overlay=overlay) == []
     refused = there.snakemake("figure6", overlay=overlay, check=False)
-    assert "figure6 has nothing to show: nothing of it has finished" in refused.text
+    assert "figure6 has nothing to show: none of its cells has finished" in refused.text
     refused = there.snakemake(f"{CELLS}/{VECAF}/metrics.json", overlay=overlay, check=False)
     assert refused.returncode == 1
     assert "MissingRuleException" in refused.text

@@ -1,9 +1,9 @@
 """Snow and fog of ImageNet-C (Hendrycks & Dietterich, 2019) for images of any size, drawn from a seed per image.
 
-Own code: ``imagecorruptions`` 1.1.2 stops at NumPy 2 (``np.float_``), draws from NumPy's global state and knows neither
-images below 32 pixels nor the parameters that the authors chose for small ones. The formulas are those of the authors'
-``make_imagenet_c.py``, ``make_tinyimagenet_c.py`` and ``make_cifar_c.py`` (all parameters below are theirs), with
-ImageMagick's motion blur written out; the snow keeps its fractions where theirs passes through an 8-bit file.
+Own code: ``imagecorruptions`` 1.1.2 fails on NumPy 2 (``np.float_``), draws from NumPy's global state and knows
+neither images below 32 pixels nor the parameters that the authors chose for small ones. The formulas are those of the
+authors' ``make_imagenet_c.py``, ``make_tinyimagenet_c.py`` and ``make_cifar_c.py`` (all parameters below are theirs),
+with ImageMagick's motion blur written out; the snow keeps its fractions where theirs passes through an 8-bit file.
 
 An image takes the published parameters whose image side (32, 64 or 224 pixels) is nearest in ratio to its own short
 side. What they measure in pixels, flakes and streaks, is enlarged in proportion where the side is larger, and never

@@ -24,7 +24,7 @@ def training_macs(options: Options) -> int:
     """Return the MACs of training a styler, both phases; calibration, a few batches, is left out.
 
     A step of either phase encodes content and result and decodes once; gradients pass through the frozen encoder of the
-    result and, twice as dear, through the decoder. The second phase also shows CLIP, frozen, content, result and views.
+    result and, at twice the cost, through the decoder. The second phase also shows frozen CLIP content, result, views.
     """
     vgg = _one_way(options.crop)
     both = vgg + 2 * vgg + TRAINING_STEP * vgg

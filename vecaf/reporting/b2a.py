@@ -1,4 +1,4 @@
-"""Batches to accuracy (B2A): when a curve first reaches a level, and what of several seeds, some of which never do."""
+"""Batches to accuracy (B2A): when a curve first reaches a level, and the median of seeds of which some never do."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Figure 4: the training loss against batches and, beside it, the loss on one probe set that all methods share.
 
-Methods train on different samples, so their training losses are of different things: who selects what is hard to fit
-has the larger loss however well it learns. The probe set is the same for all.
+Methods train on different samples, so their training losses are of different things: one that selects what
+is hard to fit has the larger loss however well it learns. The probe set is the same for all.
 """
 
 from __future__ import annotations

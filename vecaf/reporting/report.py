@@ -22,7 +22,7 @@ TEMPLATE = Path(__file__).with_name("report.html.j2")
 _EVERY_SELECTOR = ("vecaf/selection/base.py", "vecaf/seeds.py")
 # What a cell has where exhibits say different things of it, the first that one of them says.
 _STATUSES = ("measured", "stale", "not run", "not reported")
-_PIXELS = 1.6  # of a figure for one of the page: sharp on fine screens, and its letters as large as the page's
+_PIXELS = 1.6  # of a figure for each pixel of the page: sharp on fine screens, its letters as large as the page's
 _READ = ("readings", "deviations", "tuning")  # tables of choices; they stand apart from those of results
 
 

@@ -1,4 +1,4 @@
-"""Which centroid is nearest to each sample: exactly, but for a fraction of the N×K products that the question has.
+"""Which centroid is nearest to each sample: exactly, at the cost of a fraction of the N×K products.
 
 Two ideas. *Screening*: similarities in half precision, whose error has a bound, leave a short list of candidates; only
 those are computed in full precision. *Laziness*: when a centroid turns by an angle δ, its angle to no sample changes by

@@ -2,15 +2,15 @@
 
 A centroid that turns by an angle δ comes no nearer to any sample than by δ. So a bound that held for some centroids
 when it was made holds now, less the drift of the one that has turned furthest since. After some steps most hardly turn,
-while a few that have no samples turn as on the first day, far from everything. They are *fast*: bounds on them are kept
-apart, since they are cheap to make anew.
+while a few that have no samples turn as fast as at the start, far from everything. They are *fast*: bounds on them are
+kept apart, since they are cheap to make anew.
 """
 
 from __future__ import annotations
 
 import torch
 
-PERIOD = 8  # steps after which it is chosen again who is fast
+PERIOD = 8  # steps after which the fast ones are chosen again
 KEPT = 64  # latest steps whose turns are remembered
 
 
@@ -55,7 +55,7 @@ class Drift:
         self.since = torch.stack(furthest).float() + 1e-6
 
     def fastest(self) -> torch.Tensor:
-        """Return whom to call fast, (K,) bool: by what they turned in the latest steps, if that saves much.
+        """Return which centroids to call fast, (K,) bool: by what they turned in the latest steps, if that saves much.
 
         All K are screened as often as the slow ones turn far; the fast ones are screened alone.
         """
@@ -81,7 +81,7 @@ class Bounds:
         self.fast = torch.full((size,), torch.inf, device=drift.turned.device)
 
     def now(self, rows=slice(None)) -> torch.Tensor:
-        """Return what the bounds of some samples are worth now, whoever is fast."""
+        """Return what the bounds of some samples are worth now, on fast and slow centroids together."""
         return torch.minimum(self.slow_now(rows), self.fast_now(rows))
 
     def slow_now(self, rows=slice(None)) -> torch.Tensor:
@@ -102,6 +102,6 @@ class Bounds:
         self.fast[rows] = values + self.drift.reach.float()
 
     def forget(self) -> None:
-        """Make those of the earlier half of the remembered steps hold for now, and for whoever is fast."""
+        """Make those of the earlier half of the remembered steps hold for now, whichever centroids are fast."""
         old = (self.made < self.drift.first + KEPT // 2).nonzero()[:, 0]
         self.set_slow(old, self.now(old))

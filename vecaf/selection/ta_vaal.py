@@ -1,4 +1,4 @@
-"""TA-VAAL: the samples that a discriminator, told their predicted loss, takes least for labelled ones.
+"""TA-VAAL: the samples that a discriminator, told their predicted loss, finds least like labelled ones.
 
 Kim et al., "Task-Aware Variational Adversarial Active Learning", CVPR 2021.
 """

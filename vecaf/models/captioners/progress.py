@@ -1,6 +1,6 @@
 """What a killed captioning job had already written, so that the next one goes on from there.
 
-One JSON line per batch is appended to a file that is no output of the workflow (those are deleted with a failed job).
+One JSON line per batch is appended to a file that is not an output of the workflow (those of a failed job are deleted).
 Its first line is the key of all that the captions depend on. Every other line carries the seconds that the job has
 taken so far, in all its attempts, and a hash over key, place, seconds and captions; from the first line on that a kill
 cut off or that does not have its hash, nothing is used.
