@@ -163,9 +163,7 @@ def places(study: Study, exhibit: str) -> list[dict[str, Any]]:
 
     cell: the values of ``layout.KEYS``; column: of the tidy rows. Cells that the paper leaves out are none.
     """
-    shown = dict.fromkeys(
-        tuple(getattr(cell, key) for key in CELL) for cell, skipped in study.shown(exhibit).items() if skipped is None
-    )
+    shown = dict.fromkeys(tuple(getattr(cell, key) for key in CELL) for cell in study.involved(exhibit))
     cells = [dict(zip(CELL, cell, strict=True)) for cell in shown]
     module = importlib.import_module(f"vecaf.reporting.{exhibit}")
     if not hasattr(module, "layout_of"):

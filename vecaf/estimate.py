@@ -206,7 +206,7 @@ def _of_cell(study: Study, cell: Cell, counts: Counts) -> Iterator[tuple[tuple, 
 
 def _first_selections(study: Study, exhibit: str, counts: Counts) -> Iterator[tuple[tuple, Job]]:
     """Yield the jobs of an exhibit of first selections: nothing is trained for it."""
-    for cell in _shown(study, exhibit):
+    for cell in study.involved(exhibit):
         yield from _through("select", _of_cell(study, cell, counts))
         # Captions are compared with prompts by the dataset's own captioner and encoder, whatever a method uses.
         spec, dataset = study.dataset(cell.dataset), study.captioned(cell.dataset)
@@ -234,10 +234,6 @@ def _after_a_loop(study: Study, exhibit: str, counts: Counts) -> Iterator[tuple[
             yield ("select_after", cell, method), own["select", 2]
     yield ("map_pool", exhibit), Job("map_pool", kept=2 * size * _FLOAT)
     yield ("samples", exhibit), Job("samples")
-
-
-def _shown(study: Study, exhibit: str) -> list[Cell]:
-    return [cell for cell, skipped in study.shown(exhibit).items() if skipped is None]
 
 
 def _through(step: str, found: Iterable[tuple[tuple, Job]], again: int = 1) -> Iterator[tuple[tuple, Job]]:

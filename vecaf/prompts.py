@@ -21,9 +21,8 @@ def exhibits(study: Grid) -> list[str]:
 def places(study: Grid, exhibit: str) -> dict[str, list[Cell]]:
     """Return dataset → the cells of an exhibit there, in the order of the configuration."""
     found: dict[str, list[Cell]] = {}
-    for cell, skipped in study.shown(exhibit).items():
-        if skipped is None:
-            found.setdefault(cell.dataset, []).append(cell)
+    for cell in study.involved(exhibit):
+        found.setdefault(cell.dataset, []).append(cell)
     return found
 
 

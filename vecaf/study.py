@@ -218,12 +218,9 @@ class Study(Steps):
     @cached_property
     def digests(self) -> dict[str, str]:
         """Return the digest of every exhibit: of its cells, run or selected alone, and what each is."""
-
-        def cells(exhibit: str) -> list[Cell]:
-            shown = self.shown(exhibit).items()
-            return [cell for cell, reason in shown if reason is None]
-
-        return {name: digest([(str(cell), self.digest(cell)) for cell in cells(name)]) for name in self.exhibits()}
+        return {
+            name: digest([(str(cell), self.digest(cell)) for cell in self.involved(name)]) for name in self.exhibits()
+        }
 
 
 def _in_words(turns: list[Turn]) -> str:
