@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from vecaf.reporting import csv
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -104,18 +104,7 @@ class Figure:
 
     def to_csv_text(self) -> str:
         """Return one line a record; None is empty, floats have six significant digits."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(self.records[0]) if self.records else [], lineterminator="\n")
-        writer.writeheader()
-        for record in self.records:
-            writer.writerow({key: _plain(value) for key, value in record.items()})
-        return text.getvalue()
-
-
-def _plain(value: Any) -> Any:
-    if value is None:
-        return ""
-    return f"{value:.6g}" if isinstance(value, float) else value
+        return csv.render(self.records)
 
 
 def canvas(width: float, height: float, **options: Any):

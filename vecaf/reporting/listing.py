@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vecaf.reporting import html, latex, markdown
+from vecaf.reporting import csv, html, latex, markdown
 from vecaf.reporting.comparison import Group
 
 
@@ -23,11 +21,7 @@ class Listing:
 
     def to_csv_text(self) -> str:
         """Return one line a record; None is empty, floats have six significant digits."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(self.records[0]) if self.records else [], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({key: _plain(value) for key, value in record.items()} for record in self.records)
-        return text.getvalue()
+        return csv.render(self.records)
 
     def to_markdown(self) -> str:
         return markdown.render_listing(self)
@@ -43,9 +37,3 @@ class Listing:
     def summary(self) -> str:
         """Return in words how much it holds."""
         return f"{len(self.records)} lines"
-
-
-def _plain(value: Any) -> Any:
-    if value is None:
-        return ""
-    return f"{value:.6g}" if isinstance(value, float) else value

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from vecaf.reporting import html, latex, markdown
+from vecaf.reporting import csv, html, latex, markdown
 from vecaf.reporting.comparison import Group, groups
 from vecaf.reporting.entries import Entry, entries
 from vecaf.reporting.layout import KEYS, Layout
@@ -34,12 +32,8 @@ class Table:
 
     def to_csv_text(self) -> str:
         """Return one line per row and column (one for a cell that spans columns), accuracies in percent."""
-        text = io.StringIO()
         columns = (*CSV_MEASURED, *(_column(*item) for item in self.layout.beside.items()), *CSV_COMPARED)
-        writer = csv.DictWriter(text, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self._lines())
-        return text.getvalue()
+        return csv.render(list(self._lines()), columns)
 
     def to_markdown(self) -> str:
         """Return the measured table, the comparison with the paper, and the notes."""
