@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from vecaf.reporting.contrasts import signed
 from vecaf.reporting.entries import NOT_PLANNED, Entry
 from vecaf.reporting.layout import Layout, cell_path
 
@@ -81,16 +82,8 @@ def _paper(entry: Entry) -> tuple[str, str, str]:
     printed = f"{entry.printed.value:.2f} ± {error}"
     if entry.comparison is None:
         return (printed, "—", "—")
-    return (printed, _signed(entry.comparison.difference, 2), _signed(entry.comparison.z, 1))
+    return (printed, signed(entry.comparison.difference), signed(entry.comparison.z, 1))
 
 
 def _fixed(value: float | None) -> str:
     return "—" if value is None else f"{value:.2f}"
-
-
-def _signed(value: float | None, digits: int) -> str:
-    """Return a number with a typographic sign; what rounds to nothing has none."""
-    if value is None:
-        return "—"
-    text = f"{value:+.{digits}f}".replace("-", "−")
-    return text[1:] if float(text[1:]) == 0 else text

@@ -16,12 +16,11 @@ import pandas as pd
 
 from vecaf.errors import ConfigError
 from vecaf.reporting import statistics
-from vecaf.reporting.layout import KEYS
+from vecaf.reporting.layout import KEYS, PLACE
 from vecaf.reporting.metrics import SELECTION
 from vecaf.reporting.statistics import Difference
 
 _MANY = 4  # more changes than a line can name
-PLACE = ("dataset", "backbone", "ratio", "schedule")
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,11 @@ class Contrast:
     @property
     def metric(self) -> str:
         return _metric(self.spec)
+
+    @property
+    def place(self) -> tuple[str, ...]:
+        """Where it is: its values of ``layout.PLACE``."""
+        return tuple(self.spec[key] for key in PLACE)
 
     @property
     def accuracy(self) -> str:
@@ -213,7 +217,9 @@ def points(difference: Difference | None) -> str:
     return f"{text} ({signed(100 * difference.low)} to {signed(100 * difference.high)})"
 
 
-def signed(value: float, digits: int = 2) -> str:
-    """Return a number with a typographic sign; what rounds to nothing has none."""
+def signed(value: float | None, digits: int = 2) -> str:
+    """Return a number with a typographic sign, a dash for None; what rounds to nothing has no sign."""
+    if value is None:
+        return "—"
     text = f"{value:+.{digits}f}".replace("-", "−")
     return text[1:] if float(text[1:]) == 0 else text

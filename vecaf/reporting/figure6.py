@@ -11,6 +11,7 @@ import pandas as pd
 
 from vecaf.errors import ConfigError
 from vecaf.reporting import bundle, figure, margins, statistics
+from vecaf.reporting.contrasts import signed
 
 SUBJECT = "vecaf"
 RANDOM_BAND = 1.96  # standard deviations: 95 % of random sets
@@ -120,9 +121,9 @@ def _caption(seeds: Sequence[Seed], methods: Sequence[str], layout: Mapping[str,
     first = seeds[0]
     told, paired = layout["map"], difference(seeds, other)
     against = margins.compare(first.margin[first.alone(SUBJECT)], first.margin[first.alone(other)])
-    interval = "" if paired.low is None else f" (95 % interval {_signed(paired.low)} to {_signed(paired.high)})"
+    interval = "" if paired.low is None else f" (95 % interval {signed(paired.low, 3)} to {signed(paired.high, 3)})"
     z = {method: margins.against_random(first.margin, first.sets[method]).z for method in methods}
-    far = ", ".join(f"{names[m]} {'—' if value is None else _signed(value, 1)}" for m, value in z.items())
+    far = ", ".join(f"{names[m]} {signed(value, 1)}" for m, value in z.items())
     return figure.caption(
         f"{layout['title']}: UMAP ({told['metric']}, {told['neighbors']} neighbours, minimal distance "
         f"{told['min_distance']:g}, seeded) of the pool as the weights of {layout['weights_of']} after its first loop "
@@ -133,22 +134,14 @@ def _caption(seeds: Sequence[Seed], methods: Sequence[str], layout: Mapping[str,
         f"Selected by both: {len(first.shared)}; by {names[SUBJECT]} alone: {len(first.alone(SUBJECT))}; by "
         f"{names[other]} alone: {len(first.alone(other))}.",
         f"Mean margin of {names[SUBJECT]} minus {names[other]}, paired by seed (n = {paired.n}): "
-        f"{_signed(paired.estimate)}{interval}.",
-        f"What one of them alone selects in seed {first.seed}: Cliff's δ {_maybe(against.delta)}, Mann–Whitney "
+        f"{signed(paired.estimate, 3)}{interval}.",
+        f"What one of them alone selects in seed {first.seed}: Cliff's δ {signed(against.delta)}, Mann–Whitney "
         f"p = {'—' if against.p is None else f'{against.p:.2g}'} (negative: {names[SUBJECT]} is closer to boundaries).",
         f"Against random sets, in standard deviations of their mean: {far}.",
         *layout["notes"],
         origin,
         f"Configuration {layout['config_digest']}.",
     )
-
-
-def _signed(value: float, digits: int = 3) -> str:
-    return f"{value:+.{digits}f}".replace("-", "−")
-
-
-def _maybe(value: float | None) -> str:
-    return "—" if value is None else _signed(value, 2)
 
 
 # --- drawing ------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from vecaf.errors import ConfigError
 
 KEYS = ("dataset", "backbone", "method", "ratio", "schedule")  # what tells the cells of a study apart, seeds aside
+PLACE = tuple(key for key in KEYS if key != "method")  # where methods are compared
 WHOLE_POOL = "100pct"
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from vecaf.reporting.contrasts import signed
+from vecaf.reporting.contrasts import signed, value_text
 from vecaf.reporting.entries import STATUSES, Entry
 from vecaf.reporting.layout import Layout, loops, schedule_title
 from vecaf.reporting.statistics import MARGIN
@@ -169,13 +168,7 @@ def readings_in_words(readings: Mapping[str, Mapping[str, Any]], titles: Mapping
     """Yield the readings of the methods, those that share all of them together; titles: of methods by name."""
     sharing: dict[str, list[str]] = {}
     for name, chosen in readings.items():
-        values = ", ".join(f"{key} = {_value(value)}" for key, value in chosen.items())
+        values = ", ".join(f"{key} = {value_text(value)}" for key, value in chosen.items())
         sharing.setdefault(values, []).append(titles.get(name, name))
     for values, titles in sharing.items():
         yield f"Readings of {'; '.join(titles)}: {values or 'none'}."
-
-
-def _value(value: Any) -> str:
-    if value is None:
-        return "none"
-    return value if isinstance(value, str) else json.dumps(value, sort_keys=True).replace('"', "")

@@ -11,7 +11,7 @@ import pandas as pd
 
 from vecaf.reporting import bundle, statistics
 from vecaf.reporting.comparison import Group
-from vecaf.reporting.contrasts import points, signed
+from vecaf.reporting.contrasts import jaccard, points, signed
 from vecaf.reporting.layout import ratio_title
 from vecaf.reporting.listing import Listing
 
@@ -65,10 +65,7 @@ def _chosen(facts: Mapping[str, Any], key: tuple, rows: pd.DataFrame, sets: Mapp
         column = f"to_{told['prompt']}"
         likeness = [None if part is None else float(part[column].mean()) for part in (rows, without)]
         likeness.append(facts["pool_similarity"][told["prompt"]])
-    jaccard = None
-    if without is not None:
-        ours, theirs = set(rows["id"]), set(without["id"])
-        jaccard = len(ours & theirs) / len(ours | theirs)
+    shared = None if without is None else jaccard(frozenset(rows["id"]), frozenset(without["id"]))
     size, planted, k = facts["pool_size"], facts["planted_size"], len(rows)
     hits = (None, None, None)
     if planted:
@@ -77,7 +74,7 @@ def _chosen(facts: Mapping[str, Any], key: tuple, rows: pd.DataFrame, sets: Mapp
         variance = k * (planted / size) * (1 - planted / size) * (size - k) / max(size - 1, 1)
         z = (count - k * planted / size) / math.sqrt(variance) if variance else None
         hits = (count / planted, k / size, z)
-    return Chosen(facts["dataset"], tuple(place), method, int(seed), k, jaccard, *likeness, *hits)
+    return Chosen(facts["dataset"], tuple(place), method, int(seed), k, shared, *likeness, *hits)
 
 
 def against_unprompted(found: Sequence[Chosen], one: Chosen, layout: Mapping[str, Any]) -> statistics.Difference | None:
@@ -117,7 +114,7 @@ def _group(inside: Sequence[Chosen], layout: Mapping[str, Any]) -> Group:
         line += [_fixed(ours, name, 3) for name in ("likeness", "likeness_without", "likeness_pool")]
         if planted:
             z = statistics.mean(one.z for one in ours if one.z is not None)
-            line += [_percent(ours, "found"), _percent(ours, "chance"), "—" if z is None else signed(z, 1)]
+            line += [_percent(ours, "found"), _percent(ours, "chance"), signed(z, 1)]
             line.append(points(against_unprompted(inside, ours[0], layout)))
         lines.append(tuple(line))
     heading = f"{layout['datasets'][first.dataset]['title']}, {ratio_title(first.place[1])} (K = {first.k})"

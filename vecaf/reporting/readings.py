@@ -9,8 +9,8 @@ import pandas as pd
 
 from vecaf.reporting import contrasts
 from vecaf.reporting.comparison import Group
-from vecaf.reporting.contrasts import PLACE, Contrast, gap, points
-from vecaf.reporting.layout import cell_path, ratio_title, schedule_title
+from vecaf.reporting.contrasts import Contrast, gap, points
+from vecaf.reporting.layout import PLACE, cell_path, ratio_title, schedule_title
 from vecaf.reporting.listing import Listing
 from vecaf.reporting.statistics import standard_deviation
 
@@ -31,7 +31,7 @@ def build(rows: pd.DataFrame, layout: Mapping[str, Any], ids: pd.DataFrame | Non
     rows, ids: see ``contrasts.build``. layout: as ``Study.layout`` says it, with ``contrasts``.
     """
     found = contrasts.build(rows, layout, ids)
-    places = dict.fromkeys(tuple(contrast.spec[key] for key in PLACE) for contrast in found)
+    places = dict.fromkeys(contrast.place for contrast in found)
     groups = [group for place in places for group in _groups(place, found)]
     notes = tuple(_notes(found, layout))
     return Listing(layout["title"], tuple(groups), notes, tuple(_record(contrast) for contrast in found))
@@ -41,7 +41,7 @@ def _groups(place: tuple, found: Sequence[Contrast]) -> Iterator[Group]:
     """Yield the readings of one place and what they select, then what is left of CEA and what the ensemble brings."""
     yield _group(place, found)
     yield from _selected(place, found)
-    inside = [contrast for contrast in found if _place(contrast) == place and contrast.spec["root"] == "vecaf"]
+    inside = [contrast for contrast in found if contrast.place == place and contrast.spec["root"] == "vecaf"]
     inside = [contrast for contrast in inside if contrast.spec["base"][1] == "vecaf"]
     without = next((contrast for contrast in inside if list(contrast.spec["changes"]) == ["cea"]), None)
     text = [contrast for contrast in inside if _changes_only(contrast, "cea.", "captioner", "encoder")]
@@ -82,10 +82,6 @@ def _ensemble_line(contrast: Contrast) -> tuple[str, ...]:
     )
 
 
-def _place(contrast: Contrast) -> tuple:
-    return tuple(contrast.spec[key] for key in PLACE)
-
-
 def _group(place: tuple, found: Sequence[Contrast]) -> Group:
     inside = _ordered(place, found)
     paths = tuple(cell_path(contrast.spec) for contrast in inside)
@@ -108,7 +104,7 @@ def _selected(place: tuple, found: Sequence[Contrast]) -> Iterator[Group]:
 
 def _ordered(place: tuple, found: Sequence[Contrast]) -> list[Contrast]:
     """Return the readings of a place, each below the method that it varies."""
-    inside = [contrast for contrast in found if _place(contrast) == place]
+    inside = [contrast for contrast in found if contrast.place == place]
     bases = list(dict.fromkeys(tuple(contrast.spec["base"]) for contrast in inside))
     return sorted(inside, key=lambda contrast: bases.index(tuple(contrast.spec["base"])))
 

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from vecaf.reporting import contrasts, figure
-from vecaf.reporting.contrasts import PLACE, Contrast
+from vecaf.reporting.contrasts import Contrast
 from vecaf.reporting.layout import ratio_title
 from vecaf.reporting.statistics import Difference
 
@@ -52,7 +52,7 @@ def specifications(found: Sequence[Contrast]) -> list[Specification]:
             specs.append(_specification(contrast, label, contrast.spec["reference"], difference))
         elif contrast.spec["root"] == REFERENCE and not _shared_choice(contrast) and not contrast.is_base:
             for subject in found:
-                if subject.spec["method"] == SUBJECT and _place(subject) == _place(contrast):
+                if subject.spec["method"] == SUBJECT and subject.place == contrast.place:
                     difference = contrasts.against(subject, contrast)
                     specs.append(_specification(contrast, contrast.label, contrast.spec["method"], difference))
     measured = [spec for spec in specs if spec.difference.estimate is not None]
@@ -62,10 +62,6 @@ def specifications(found: Sequence[Contrast]) -> list[Specification]:
 def _shared_choice(contrast: Contrast) -> bool:
     """Say whether a variant of ActiveFT differs in what VeCAF chooses as well."""
     return any(not key.startswith(f"{REFERENCE}.") for key in contrast.spec["changes"])
-
-
-def _place(contrast: Contrast) -> tuple:
-    return tuple(contrast.spec[key] for key in PLACE)
 
 
 def _specification(contrast: Contrast, label: str, reference: str, difference: Difference) -> Specification:

@@ -18,10 +18,10 @@ import pandas as pd
 
 from vecaf.reporting import statistics
 from vecaf.reporting.comparison import Group
-from vecaf.reporting.layout import ratio_title, schedule_title
+from vecaf.reporting.contrasts import signed
+from vecaf.reporting.layout import PLACE, ratio_title, schedule_title
 from vecaf.reporting.listing import Listing
 
-PLACE = ("dataset", "backbone", "ratio", "schedule")
 _HEADER = ("Method", "Accuracy", "n", "sd of selection", "sd of training", "sd of the rest", "p of selection")
 _PAIRS = ("Methods", "Difference", "Ahead in")
 
@@ -134,9 +134,8 @@ def _line(one: Crossed, titles: Mapping[str, str]) -> tuple[str, ...]:
 
 def _pair(a: Crossed, b: Crossed, titles: Mapping[str, str]) -> tuple[str, ...]:
     both = _there(a.accuracy - b.accuracy)  # pandas pairs them by their seeds
-    mean = statistics.mean(both.tolist())
-    sign = "" if mean is None else f"{mean:+.2f}".replace("-", "−")
-    return (f"{titles[a.method]} − {titles[b.method]}", sign or "—", f"{int((both > 0).sum())} of {both.size}")
+    mean = signed(statistics.mean(both.tolist()))
+    return (f"{titles[a.method]} − {titles[b.method]}", mean, f"{int((both > 0).sum())} of {both.size}")
 
 
 def _number(value: float | None, digits: int) -> str:
