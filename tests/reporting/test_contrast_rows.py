@@ -221,6 +221,7 @@ def test_accuracies_and_differences_in_words():
     assert written.startswith("−1.20 ")
     assert "−3.10" in written
     assert "0.70" in written
+    assert [contrasts.fixed(value) for value in (None, -0.004, -1.5, 2.345)] == ["—", "0.00", "−1.50", "2.35"]
 
 
 def test_a_contrast_is_named_by_its_changes_or_by_its_method(paper):

@@ -38,10 +38,6 @@ def quotient(whole: float | None, part: float | None) -> float | None:
     return whole / part if whole is not None and part else None
 
 
-def factor(value: float | None) -> str:
-    return "—" if value is None else f"{value:.2f}"
-
-
 def spread(values: Iterable[float]) -> str:
     """Return mean ± standard error of seconds, ``n/a`` for the error of one seed, a dash of nothing."""
     values = list(values)

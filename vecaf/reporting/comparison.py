@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from vecaf.reporting.contrasts import signed
+from vecaf.reporting.contrasts import fixed, signed
 from vecaf.reporting.entries import NOT_PLANNED, Entry
 from vecaf.reporting.layout import Layout, cell_path
 
@@ -69,7 +69,7 @@ def _line(entry: Entry, layout: Layout, printed: bool, beside: tuple[str, ...]) 
     row = layout.rows[entry.row]
     cells = [row.own_column or layout.columns[entry.columns[0]].title, *row.labels]
     cells += [entry.text(), str(entry.n) if entry.planned else ""]
-    cells += [_fixed(entry.beside.get(name)) for name in beside]
+    cells += [fixed(entry.beside.get(name)) for name in beside]
     if printed:
         cells += [*_paper(entry), entry.verdict]
     return tuple(cells)
@@ -83,7 +83,3 @@ def _paper(entry: Entry) -> tuple[str, str, str]:
     if entry.comparison is None:
         return (printed, "—", "—")
     return (printed, signed(entry.comparison.difference), signed(entry.comparison.z, 1))
-
-
-def _fixed(value: float | None) -> str:
-    return "—" if value is None else f"{value:.2f}"

@@ -223,3 +223,8 @@ def signed(value: float | None, digits: int = 2) -> str:
         return "—"
     text = f"{value:+.{digits}f}".replace("-", "−")
     return text[1:] if float(text[1:]) == 0 else text
+
+
+def fixed(value: float | None, digits: int = 2) -> str:
+    """Return a number without a plus, a dash for None; what rounds to nothing has no sign."""
+    return signed(value, digits).removeprefix("+")

@@ -11,7 +11,7 @@ import pandas as pd
 
 from vecaf.reporting import bundle, statistics
 from vecaf.reporting.comparison import Group
-from vecaf.reporting.contrasts import jaccard, points, signed
+from vecaf.reporting.contrasts import fixed, jaccard, points, signed
 from vecaf.reporting.layout import ratio_title
 from vecaf.reporting.listing import Listing
 
@@ -110,8 +110,8 @@ def _group(inside: Sequence[Chosen], layout: Mapping[str, Any]) -> Group:
     lines = []
     for method in dict.fromkeys(one.method for one in inside):
         ours, told = [one for one in inside if one.method == method], layout["methods"][method]
-        line = [told["title"], told["text"] or "none", _fixed(ours, "jaccard", 2)]
-        line += [_fixed(ours, name, 3) for name in ("likeness", "likeness_without", "likeness_pool")]
+        line = [told["title"], told["text"] or "none", fixed(_mean(ours, "jaccard"))]
+        line += [fixed(_mean(ours, name), 3) for name in ("likeness", "likeness_without", "likeness_pool")]
         if planted:
             z = statistics.mean(one.z for one in ours if one.z is not None)
             line += [_percent(ours, "found"), _percent(ours, "chance"), signed(z, 1)]
@@ -123,11 +123,6 @@ def _group(inside: Sequence[Chosen], layout: Mapping[str, Any]) -> Group:
 
 def _mean(ours: Sequence[Chosen], name: str) -> float | None:
     return statistics.mean(value for one in ours if (value := getattr(one, name)) is not None)
-
-
-def _fixed(ours: Sequence[Chosen], name: str, digits: int) -> str:
-    value = _mean(ours, name)
-    return "—" if value is None else f"{value:.{digits}f}".replace("-", "−")
 
 
 def _percent(ours: Sequence[Chosen], name: str) -> str:

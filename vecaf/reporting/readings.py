@@ -9,7 +9,7 @@ import pandas as pd
 
 from vecaf.reporting import contrasts
 from vecaf.reporting.comparison import Group
-from vecaf.reporting.contrasts import Contrast, gap, points
+from vecaf.reporting.contrasts import Contrast, fixed, gap, points
 from vecaf.reporting.layout import PLACE, cell_path, ratio_title, schedule_title
 from vecaf.reporting.listing import Listing
 from vecaf.reporting.statistics import standard_deviation
@@ -75,10 +75,10 @@ def _ensemble_line(contrast: Contrast) -> tuple[str, ...]:
     return (
         "default" if contrast.is_base else contrast.label,
         contrast.accuracy,
-        _fixed(sd, 2),
-        _fixed(contrast.between_seeds, 2),
-        _fixed(contrast.selection["objective_gain"], 1),
-        _fixed(contrast.selection["select_seconds"], 1),
+        fixed(sd, 2),
+        fixed(contrast.between_seeds, 2),
+        fixed(contrast.selection["objective_gain"], 1),
+        fixed(contrast.selection["select_seconds"], 1),
     )
 
 
@@ -96,7 +96,7 @@ def _selected(place: tuple, found: Sequence[Contrast]) -> Iterator[Group]:
     wrong = any(contrast.selection["mislabelled_share"] is not None for contrast in inside)
     lines = [_selected_line(contrast) for contrast in inside]
     if wrong:
-        more = [_fixed(contrast.selection["mislabelled_share"], 3) for contrast in inside]
+        more = [fixed(contrast.selection["mislabelled_share"], 3) for contrast in inside]
         lines = [(*line, share) for line, share in zip(lines, more, strict=True)]
     header = (*_SELECTED_HEADER, _MISLABELLED) if wrong else _SELECTED_HEADER
     yield Group(f"What is selected: {_heading(place, inside)}", header, tuple(lines), _NUMERIC)
@@ -128,13 +128,13 @@ def _selected_line(contrast: Contrast) -> tuple[str, ...]:
     of = contrast.selection
     return (
         _name(contrast),
-        *(_fixed(of[key], digits) for key, digits in (("loss_ratio", 2), ("loss_z", 1), ("overlap_top_loss", 2))),
-        _fixed(of["overlap_initial"], 2),
-        _fixed(contrast.shared_with_base, 2),
-        _fixed(contrast.between_seeds, 2),
-        _fixed(of["objective_gain"], 1),
-        _fixed(of["class_coverage"], 2),
-        _fixed(of["class_imbalance"], 2),
+        *(fixed(of[key], digits) for key, digits in (("loss_ratio", 2), ("loss_z", 1), ("overlap_top_loss", 2))),
+        fixed(of["overlap_initial"], 2),
+        fixed(contrast.shared_with_base, 2),
+        fixed(contrast.between_seeds, 2),
+        fixed(of["objective_gain"], 1),
+        fixed(of["class_coverage"], 2),
+        fixed(of["class_imbalance"], 2),
         *(gap(values.values()) for values in contrast.gaps),
     )
 
@@ -168,13 +168,6 @@ def _record(contrast: Contrast) -> dict[str, Any]:
             "jaccard_between_seeds": contrast.between_seeds,
         }
     )
-
-
-def _fixed(value: float | None, digits: int) -> str:
-    if value is None:
-        return "—"
-    text = f"{value:.{digits}f}"
-    return text.replace("-", "−" if float(text) else "")
 
 
 def _notes(found: Sequence[Contrast], layout: Mapping[str, Any]) -> Iterator[str]:

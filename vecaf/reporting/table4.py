@@ -16,8 +16,9 @@ from vecaf.flops import TRAINING_STEP
 from vecaf.flops import cell as flops
 from vecaf.reporting import costs as measured
 from vecaf.reporting import papers_costs
-from vecaf.reporting.amounts import amount, factor, quotient, signed, spread, total, unit
+from vecaf.reporting.amounts import amount, quotient, signed, spread, total, unit
 from vecaf.reporting.comparison import Group
+from vecaf.reporting.contrasts import fixed
 from vecaf.reporting.costs import ALL, COUNTED, PARTS, SUMS, Cost
 from vecaf.reporting.layout import KEYS, cell_path
 from vecaf.reporting.listing import Listing
@@ -160,11 +161,11 @@ def _ratios(row: Row, full: Row) -> Iterator[tuple[str, ...]]:
 
     budgets = quotient(full.printed.get("batches"), row.printed.get("batches"))
     name = row.plan["title"]
-    yield (f"{name}: batches", *map(factor, (budgets, budgets, budgets, quotient(full.batches, row.batches))))
-    yield (f"{name}: MACs that the paper counts", *map(factor, (*paper_and_redone(COUNTED), *ours(COUNTED))))
+    yield (f"{name}: batches", *map(fixed, (budgets, budgets, budgets, quotient(full.batches, row.batches))))
+    yield (f"{name}: MACs that the paper counts", *map(fixed, (*paper_and_redone(COUNTED), *ours(COUNTED))))
     scored = (*paper_and_redone(COUNTED, pass_of_paper), *ours(COUNTED, "scoring"))
-    yield (f"{name}: these and scoring the pool", *map(factor, scored))
-    yield (f"{name}: all MACs", "—", "—", *map(factor, ours(ALL)))
+    yield (f"{name}: these and scoring the pool", *map(fixed, scored))
+    yield (f"{name}: all MACs", "—", "—", *map(fixed, ours(ALL)))
 
 
 def _seconds(rows: Sequence[Row], place: str) -> Group:

@@ -18,7 +18,7 @@ import pandas as pd
 
 from vecaf.reporting import statistics
 from vecaf.reporting.comparison import Group
-from vecaf.reporting.contrasts import signed
+from vecaf.reporting.contrasts import fixed, signed
 from vecaf.reporting.layout import PLACE, ratio_title, schedule_title
 from vecaf.reporting.listing import Listing
 
@@ -128,18 +128,14 @@ def _line(one: Crossed, titles: Mapping[str, str]) -> tuple[str, ...]:
     mean = statistics.mean(one.measured.tolist())
     shape = " × ".join(map(str, one.accuracy.shape))
     count = shape if len(one.measured) == one.accuracy.size else f"{len(one.measured)} of {shape}"
-    sds = (_number(value, 2) for value in (one.selection, one.training, one.rest))
-    return (titles[one.method], _number(mean, 2), count, *sds, _number(one.p, 3))
+    sds = (fixed(value) for value in (one.selection, one.training, one.rest))
+    return (titles[one.method], fixed(mean), count, *sds, fixed(one.p, 3))
 
 
 def _pair(a: Crossed, b: Crossed, titles: Mapping[str, str]) -> tuple[str, ...]:
     both = _there(a.accuracy - b.accuracy)  # pandas pairs them by their seeds
     mean = signed(statistics.mean(both.tolist()))
     return (f"{titles[a.method]} − {titles[b.method]}", mean, f"{int((both > 0).sum())} of {both.size}")
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "—" if value is None else f"{value:.{digits}f}"
 
 
 def _notes(found: Sequence[Crossed], layout: Mapping[str, Any]) -> Iterator[str]:
