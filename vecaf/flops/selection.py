@@ -16,8 +16,6 @@ from typing import Any
 
 from vecaf.selection.alfa_mix import ITERATIONS as ALFA_MIX_ITERATIONS
 
-RANDOM_SETS = 5  # whose objective is logged beside that of the selected images (engine.RANDOM_SETS)
-
 
 @dataclass(frozen=True)
 class Sizes:
@@ -87,7 +85,7 @@ def _ods(sizes: Sizes, params: Mapping[str, Any], log: Mapping[str, Any]) -> dic
     """
     steps = log.get("iterations", [params["iterations"]] * params["ensemble"])
     repulsion = 0 if not params["diversity"] else _repulsion(params["objective"], sizes.chosen)
-    whole = len(steps) + (params["debias"] not in ("none", "best_member")) + 1 + RANDOM_SETS
+    whole = len(steps) + (params["debias"] not in ("none", "best_member"))
     # Ids are chosen from the debiased centroids and, where those are others, from member 1's for comparison.
     debiasing = log.get("debiasing", {})
     alone = params["debias"] == "none" or (params["debias"] == "best_member" and debiasing.get("member") == 1)
@@ -107,7 +105,7 @@ def _activeft(sizes: Sizes, params: Mapping[str, Any], log: Mapping[str, Any]) -
     """As one member of ODS, evaluated whole when optimised, for the selected images and for five random sets."""
     repulsion = _repulsion(params["objective"], sizes.chosen)
     steps = log.get("iterations", params["iterations"])
-    return _optimised(sizes, steps, params["rows"], 1 + 1 + RANDOM_SETS, repulsion, log, choices=1)
+    return _optimised(sizes, steps, params["rows"], 1, repulsion, log, choices=1)
 
 
 def _repulsion(objective: str, k: int) -> int:
@@ -127,8 +125,10 @@ def _repulsion(objective: str, k: int) -> int:
 def _optimised(
     sizes: Sizes, steps: int, rows: int | None, whole: int, repulsion: int, log: Mapping[str, Any], choices: int
 ) -> dict[str, int]:
-    from vecaf.selection.engine import CANDIDATES
+    """Return the parts of some steps, of ``whole`` evaluations when optimised, and of what is logged and chosen."""
+    from vecaf.selection.engine import CANDIDATES, RANDOM_SETS
 
+    whole += 1 + RANDOM_SETS  # the objective of the selected images and of random sets
     drawn = sizes.pool if rows is None else min(rows, sizes.pool)
     step, full = _centroids(sizes, drawn, repulsion), _centroids(sizes, sizes.pool, repulsion)
     parts = {name: steps * step[name] + whole * full[name] for name in step}

@@ -136,6 +136,8 @@ def merged(folder: Path, new: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFr
     """
     import pandas as pd
 
+    from vecaf.reporting.metrics import selections
+
     def both(file: str, keep) -> pd.DataFrame:
         old = artifacts.read_table(folder / file) if (folder / file).exists() else new[file][:0]
         parts = [table for table in (old[keep(old)], new[file]) if len(table)]
@@ -153,12 +155,6 @@ def merged(folder: Path, new: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFr
     ids = both(IDS, lambda table: ~table["ids_hash"].isin(set(new[IDS]["ids_hash"])))
     ids = ids[ids["ids_hash"].isin(named)].sort_values(["ids_hash", "id"])
     return {RECORDS: records, IDS: ids, CURVES: curves, BATCHES: batches}
-
-
-def selections(metrics: Mapping[str, Any]) -> list[str]:
-    """Return the hashes of a cell's selections, in the order of its loops."""
-    ids = metrics["provenance"]["ids"]
-    return [ids[loop] for loop in sorted(ids, key=lambda name: int(name.removeprefix("loop")))]
 
 
 # Numbers that increase are kept as their differences; the bytes of losses, alike in their exponents, by their place.

@@ -255,8 +255,10 @@ def recall_gap(recalls: Sequence[float | None], histogram: Sequence[int]) -> flo
     return math.fsum(more) / len(more) - math.fsum(less) / len(less) if more and less else None
 
 
-def _loop(name: str) -> int:
-    return int(name.removeprefix("loop"))
+def selections(metrics: Mapping[str, Any]) -> list[str]:
+    """Return the hashes of a cell's selections, in the order of its loops."""
+    ids = metrics["provenance"]["ids"]
+    return [ids[loop] for loop in sorted(ids, key=lambda name: int(name.removeprefix("loop")))]
 
 
 def table_row(
@@ -276,7 +278,7 @@ def table_row(
         "reason": None,
         **{name: numbers.get(name) for name in VALUES},
         **selection_facts(metrics["provenance"].get("selection") or [], class_recalls(metrics)),
-        "ids": " ".join(metrics["provenance"]["ids"][name] for name in sorted(metrics["provenance"]["ids"], key=_loop)),
+        "ids": " ".join(selections(metrics)),
         "origin": origin,
         "digest": metrics["provenance"]["digest"],
         "published_top1": published_top1,

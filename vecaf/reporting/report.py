@@ -14,14 +14,13 @@ import pandas as pd
 
 from vecaf.reporting import sources
 from vecaf.reporting.bundle import Records
+from vecaf.reporting.entries import STATUSES
 from vecaf.reporting.layout import KEYS, cell_path, ratio_title, schedule_title
 from vecaf.reporting.sources import Function
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 # What every selector calls says nothing of one of them.
 _EVERY_SELECTOR = ("vecaf/selection/base.py", "vecaf/seeds.py")
-# What a cell has where exhibits say different things of it, the first that one of them says.
-_STATUSES = ("measured", "stale", "not run", "not reported")
 _PIXELS = 1.6  # of a figure for each pixel of the page: sharp on fine screens, its letters as large as the page's
 _READ = ("readings", "deviations", "tuning")  # tables of choices; they stand apart from those of results
 
@@ -87,9 +86,12 @@ def _command(target: str, settings: Mapping[str, Any]) -> str:
 
 
 def _merged(rows: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Return every cell of the exhibits once, in the order in which they show them."""
+    """Return every cell of the exhibits once, in the order in which they show them.
+
+    Where they say different things of it, it has the first of ``STATUSES`` that one of them says.
+    """
     merged = pd.concat(list(rows), ignore_index=True)
-    merged["order"] = merged["status"].map(_STATUSES.index)
+    merged["order"] = merged["status"].map(STATUSES.index)
     merged["place"] = range(len(merged))
     best = merged.sort_values(["order", "place"]).drop_duplicates([*KEYS, "seed"])
     first = merged.groupby([*KEYS, "seed"])["place"].min()
@@ -114,7 +116,7 @@ def _exhibit(spec: Mapping[str, Any], settings: Mapping[str, Any], tables: Mappi
 def _summary(rows: pd.DataFrame) -> dict[str, Any]:
     counts = Counter(rows["status"])
     return {
-        "cells": [(counts[status], status) for status in _STATUSES if counts[status]],
+        "cells": [(counts[status], status) for status in STATUSES if counts[status]],
         "total": len(rows),
         "published": int(((rows["status"] == "measured") & (rows["origin"] == "published")).sum()),
     }
