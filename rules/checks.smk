@@ -1,4 +1,4 @@
-"""Checks before anything starts: exhibits without an implementation, and data that the requested targets lack."""
+"""Checks before anything starts: exhibits that no module draws, and data that the requested targets lack."""
 
 from collections import Counter
 
@@ -8,15 +8,15 @@ from snakemake.logging import logger
 from vecaf import manifest, preflight, targets
 from vecaf.models import captioners, text_encoders
 
-# Exhibits with an implementation; the others are named in the notice below.
-REPORTED = {
-    *(*(f"table{number}" for number in range(1, 8)), "extensions"),
-    *("prompts", "readings", "tuning", "deviations", "specification_curve", "variance"),
-    *("figure1b", "figure3", "figure4", "figure5_b2a", "figure6", "accuracy_cost"),
-}
-
-
 ENDINGS = {"table": ("csv", "md", "tex", "html"), "figure": ("png", "pdf", "csv", "md")}
+
+
+def module_of(exhibit):
+    return f"vecaf/reporting/{exhibit}.py"
+
+
+# Exhibits that a module draws, shown here or not; the others are named in the notice below.
+REPORTED = {name for name in study.config.exhibits if os.path.exists(f"{workflow.basedir}/{module_of(name)}")}
 
 
 def made(kind, of_the_paper=False):
@@ -37,29 +37,22 @@ def exhibit_files(exhibit):
     return [f"{root}/{kind}s/{exhibit}.{ending}" for ending in ENDINGS[kind]]
 
 
-def table_code(exhibit):
-    """Return the digest of what makes a table; refuse one that has no implementation with a sentence."""
+def exhibit_code(exhibit, *files):
+    """Return the digest of an exhibit's module and of more files; refuse one that has none with a sentence."""
     if exhibit not in REPORTED:
-        refuse(f"{exhibit} has no implementation yet; these have: {', '.join(sorted(REPORTED))}")
-    return code_digest("scripts/table.py", f"vecaf/reporting/{exhibit}.py")
-
-
-def figure_code(exhibit):
-    """Return the digest of what draws a figure; refuse one that has no implementation with a sentence."""
-    if exhibit not in REPORTED:
-        refuse(f"{exhibit} has no implementation yet; these have: {', '.join(sorted(REPORTED))}")
-    return code_digest("scripts/figure.py", f"vecaf/reporting/{exhibit}.py", "vecaf/reporting/figure.mplstyle")
+        refuse(f"{exhibit} cannot be made: no module {module_of(exhibit)} draws it")
+    return code_digest(module_of(exhibit), *files)
 
 
 def notice():
     """Warn once about the exhibits of the configuration that no code draws, and those that have nothing to show yet."""
     left_out = [name for name in study.exhibits() if not can_be_shown(name)]
     for why, names in (
-        ("Not implemented", [name for name in left_out if name not in REPORTED]),
+        ("No module draws them", [name for name in left_out if name not in REPORTED]),
         ("Without a finished cell", [name for name in left_out if name in REPORTED]),
     ):
         if names:
-            logger.warning(f"{why} and left out: the exhibits {', '.join(names)}")
+            logger.warning(f"{why}, left out: the exhibits {', '.join(names)}")
 
 
 if workflow.is_main_process:

@@ -92,7 +92,7 @@ rule table:
         runtime=10,
     params:
         settings=lambda w: settings(layout_of(w.exhibit)),
-        code=lambda w: table_code(w.exhibit),
+        code=lambda w: exhibit_code(w.exhibit, "scripts/table.py"),
         paper=artifacts.file_hash(PAPER),
         inputs=lambda w, input: named(input),
     shell:
@@ -123,7 +123,7 @@ rule figure:
         runtime=20,
     params:
         settings=lambda w: settings(layout_of(w.exhibit)),
-        code=lambda w: figure_code(w.exhibit),
+        code=lambda w: exhibit_code(w.exhibit, "scripts/figure.py", "vecaf/reporting/figure.mplstyle"),
         paper=artifacts.file_hash(PAPER),
         inputs=lambda w, input: named(input),
     shell:

@@ -19,7 +19,7 @@ rule all_figures:
         made("figure", of_the_paper=True),
 
 
-for exhibit in sorted(REPORTED):
+for exhibit in study.config.exhibits:
 
     rule:
         name:

@@ -204,7 +204,7 @@ def on_this_study(study: Study, assertion: Assertion) -> Assertion:
 
 
 def exhibits(study: Study, tables: Collection[str]) -> list[str]:
-    """Return the exhibits of this study whose metrics the claims read; tables: those that have an implementation."""
+    """Return the exhibits of this study whose metrics the claims read; tables: those that a module draws."""
     named = (assertion.exhibit for _, assertion in _assertions(study) if assertion.measure is None)
     return [name for name in dict.fromkeys(named) if name in tables and name in study.exhibits("table")]
 
@@ -212,7 +212,7 @@ def exhibits(study: Study, tables: Collection[str]) -> list[str]:
 def plan(study: Study, tables: Collection[str]) -> dict[str, Any]:
     """Return all claims and the numbers that they speak of, as plain JSON; raises ConfigError with all ``problems``.
 
-    tables: exhibits that have an implementation. claims: of each id, statement, where, kind, note and holds_if, pairs
+    tables: exhibits that a module draws. claims: of each id, statement, where, kind, note and holds_if, pairs
     of an assertion as it is written and as it is asked of this study. places: exhibit → ``places``. lacking: exhibit or
     measure → why it has no numbers. measures: name → file. stand_ins: as configured.
     """
@@ -236,9 +236,9 @@ def plan(study: Study, tables: Collection[str]) -> dict[str, Any]:
     lacking = {name: f"{measure.lacking} ({measure.file})" for name, measure in claims.measures.items()}
     for _, assertion in _assertions(study):
         if assertion.measure is None and assertion.exhibit not in readable:
-            known = assertion.exhibit in study.exhibits()
-            why = f"{assertion.exhibit} is not implemented yet" if known else f"this study shows no {assertion.exhibit}"
-            lacking[assertion.exhibit] = why
+            name = assertion.exhibit
+            undrawn = f"no module vecaf/reporting/{name}.py draws it"
+            lacking[name] = undrawn if name in study.exhibits() else f"this study shows no {name}"
     return {
         "claims": made,
         "places": {name: places(study, name) for name in readable},

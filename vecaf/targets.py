@@ -44,7 +44,8 @@ def mistaken(target: str, names: Collection[str], config: Config) -> str:
     names: of the targets that are no files.
     """
     if "/" not in target:
-        return f"there is no target {target!r}{meant(target, names)}"
+        shown = ", ".join(name for name, exhibit in config.exhibits.items() if exhibit is not None)
+        return f"there is no target {target!r}" + (meant(target, names) or f"; this configuration shows {shown}")
     before, _, path = target.partition("/cells/")
     if before != config.root:
         return (

@@ -32,7 +32,7 @@ def all_tables(fresh):
 def test_all_tables_of_the_paper_plan_without_data(all_tables, paper_):
     assert counts(all_tables)["evaluate"] == len(paper_.cells(*TABLES))
     assert counts(all_tables)["table"] == len(TABLES)
-    assert "Not implemented" not in all_tables
+    assert "No module" not in all_tables
 
 
 def test_what_cells_share_is_made_once_on_the_whole_grid(all_tables, paper_):
@@ -72,12 +72,12 @@ def test_the_demo_plans_every_method_schedule_and_seed_once(fresh, demo):
     assert set(selection.names()) == {demo.method(cell.method).selector for cell in cells}
 
 
-def test_an_exhibit_without_an_implementation_is_refused_in_words(fresh):
+def test_an_exhibit_without_a_module_is_refused_in_words(fresh):
     mine = {"title": "Mine", "kind": "table", "blocks": [{"methods": ["random"], "datasets": {"digits": ["5pct"]}}]}
     overlay = {"shows": ["mine"], "exhibits": {"mine": mine}}
     text = fresh.snakemake("-n", "results/demo/tables/mine.md", overlay=overlay, check=False).text
-    assert "Not implemented and left out: the exhibits mine" in text
-    assert "mine has no implementation yet; these have: accuracy_cost, deviations" in text
+    assert "No module draws them, left out: the exhibits mine" in text
+    assert "mine cannot be made: no module vecaf/reporting/mine.py draws it" in text
 
 
 @pytest.mark.parametrize("name", TABLES)

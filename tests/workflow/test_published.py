@@ -172,7 +172,7 @@ def test_finished_cells_alone_are_shown_and_none_is_run(study, clone):
     there = clone("*/random/*")
     assert rules(there.plan(overlay=overlay)).keys() <= COLLECTING.keys()
     done = there.snakemake(overlay=overlay)
-    assert "Without a finished cell and left out: the exhibits readings, figure3, figure6" in done.text
+    assert "Without a finished cell, left out: the exhibits readings, figure3, figure6" in done.text
     assert rows(there)["status"].to_dict() == {"random": "measured", "vecaf": "not run"}
     assert "1 measured, 1 not run" in " ".join((there.folder / "results/demo/tables/table1.md").read_text().split())
     drawn = pd.read_csv(there.folder / "results/demo/figures/figure4.csv")

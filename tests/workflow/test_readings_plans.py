@@ -113,7 +113,7 @@ def test_the_curve_alone_needs_no_ids(fresh):
 def test_a_study_without_tuning_says_what_it_shows(fresh):
     done = fresh.snakemake("-n", "tuning", check=False)
     assert done.returncode != 0
-    assert "this configuration shows no tuning; it has: table1, " in done.text
+    assert "there is no target 'tuning'; this configuration shows table1, " in done.text
 
 
 @pytest.fixture(scope="module")
