@@ -10,6 +10,7 @@ from snakemake.logging import logger
 
 from vecaf import artifacts, config as vecaf_config
 from vecaf.code_digest import code_digest, step_version
+from vecaf.config.schema import RATIO
 from vecaf.errors import ConfigError
 from vecaf.grid import EMBEDDED, Cell
 from vecaf.study import Study
@@ -60,7 +61,7 @@ wildcard_constraints:
     method=choices(study.config.methods),
     schedule=choices(study.config.schedules),
     exhibit=choices(study.exhibits()),
-    ratio=r"[0-9]+(\.[0-9]+)?pct",
+    ratio=RATIO[1:-1],
     seed="(?!)" if only_finished else "[0-9]+",  # no rule makes a file of a cell then, whatever asks for it
     loop="[1-9][0-9]?",
     head="random|class_mean",

@@ -3,6 +3,7 @@
 from functools import cache
 
 from vecaf import claims, prompts, readings
+from vecaf.reporting import layout
 
 # Exhibits that compare the ids themselves, and those of training curves.
 COMPARING_IDS = ("readings", "tuning")
@@ -178,15 +179,14 @@ def measure_settings(measure):
     exhibit, models = MEASURED[measure], []
     if exhibit not in CURVES:
         scored = study.scored_after(exhibit)[:1]
-        keys = ("dataset", "backbone", "ratio", "schedule")
-        return {"measure": measure, "cell": {key: getattr(cell, key) for cell in scored for key in keys}}
+        return {"measure": measure, "cell": {key: getattr(cell, key) for cell in scored for key in layout.PLACE}}
     for plan in study.plans(exhibit) if measure == "flops" else ():
         text = plan["parameters"]["text"]
         told = {
             "backbone": {"input_size": plan["parameters"]["backbone"]["input_size"]},
             "text": text and {part: {"name": text[part]["name"]} for part in text},
         }
-        models.append([[plan[key] for key in ("dataset", "backbone", "method", "ratio", "schedule")], told])
+        models.append([[plan[key] for key in layout.KEYS], told])
     return {"measure": measure, "levels": study.curves_layout(exhibit)["b2a_levels"], "models": models}
 
 

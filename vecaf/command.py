@@ -41,8 +41,10 @@ def shard_argument(made: argparse.ArgumentParser) -> None:
 
 def checkpoint_arguments(made: argparse.ArgumentParser) -> None:
     """Add the arguments of scripts that go on where a killed job was."""
+    from vecaf.checkpoint import EVERY
+
     made.add_argument("--resume", type=Path, help="where the state so far is kept; deleted when the outputs are whole")
-    made.add_argument("--checkpoint-seconds", type=float, default=600.0, help="between two writings of it; 0: always")
+    made.add_argument("--checkpoint-seconds", type=float, default=EVERY, help="between two writings of it; 0: always")
     made.add_argument("--step-version", default="0", help="version of this step: the state of another is not used")
 
 

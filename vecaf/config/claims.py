@@ -7,18 +7,14 @@ same assertion is asked of the study's metrics and of what the paper prints.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
 from vecaf.config.part import Name, Part
 
-# What names a number, in the order in which it is said.
-KEYS = (
-    *("dataset", "backbone", "method", "encoder", "ratio", "schedule"),
-    *("target_class", "domain", "ods", "cea"),
-)
 Key = Literal["dataset", "backbone", "method", "encoder", "ratio", "schedule", "target_class", "domain", "ods", "cea"]
+KEYS = get_args(Key)  # what names a number, in the order in which it is said
 Some = str | Annotated[list[str], Field(min_length=1)]
 
 
