@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vecaf.data import corrupted, corruptions, decoding, image_sets, sources
+from vecaf.data import corrupted, corruptions, decoding, image_sets, prefetch, sources
 from vecaf.data.images import Images
 from vecaf.errors import DataError
 from vecaf.seeds import derive
@@ -70,7 +70,7 @@ def test_an_id_has_its_bytes_whatever_else_is_made(small, tmp_path, monkeypatch)
     assert len(set(whole)) == len(whole)
     assert made(images_of(small), workers=1) == whole
     assert made(images_of(list(small), root=tmp_path)) == whole
-    monkeypatch.setattr(corrupted, "CHUNK", 3)
+    monkeypatch.setattr(prefetch, "CHUNK", 3)
     assert made(images_of(small)) == whole
     parts = [made(images_of(small[rows], ids=rows)) for rows in np.array_split(np.arange(8), 3)]
     assert [data for part in parts for data in part] == whole

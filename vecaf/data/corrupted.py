@@ -12,11 +12,10 @@ from tqdm import tqdm
 from vecaf.data import decoding, image_sets
 from vecaf.data.corruptions import corrupt
 from vecaf.data.images import Images
-from vecaf.data.prefetch import map_batches
+from vecaf.data.prefetch import chunked, map_batches
 from vecaf.seeds import derive
 
 RESIZED, CROPPED = 256, 224  # short side and crop of ImageNet-C
-CHUNK = 64  # images that threads work on before the next are queued
 
 
 def crop_of(images: Images) -> int | None:
@@ -80,10 +79,9 @@ def collect(files: list[Path], workers: int = 0) -> list[bytes]:
 
 
 def _each(function: Callable[[int], bytes], count: int, workers: int) -> list[bytes]:
-    chunks = (range(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK))
     done: list[bytes] = []
     with tqdm(total=count, unit="image", disable=None, leave=False) as bar:
-        for part in map_batches(function, chunks, workers, ahead=2):
+        for part in map_batches(function, chunked(range(count)), workers, ahead=2):
             done += part
             bar.update(len(part))
     return done

@@ -12,14 +12,12 @@ import numpy as np
 
 from vecaf.artifacts import digest
 from vecaf.data import corrupted, corruptions, decoding, splits
-from vecaf.data.prefetch import map_batches
+from vecaf.data.prefetch import chunked, map_batches
 from vecaf.data.sources import Items, Source
 from vecaf.seeds import derive
 
 if TYPE_CHECKING:
     import pandas as pd
-
-CHUNK = 64  # files that threads work on before the next are queued
 
 
 def sample(source: Source, images: int, seed: int) -> Source:
@@ -55,7 +53,7 @@ def plant(
         return corruptions.corrupt(images[pool[number]], name, severity, derive(planted["seed"], name, number))
 
     numbers = np.flatnonzero(chosen)
-    for part in map_batches(lambda n: (n, spoilt(n)), _chunks(numbers), workers, ahead=2):
+    for part in map_batches(lambda n: (n, spoilt(n)), chunked(numbers), workers, ahead=2):
         for number, pixels in part:
             images[pool[number]] = pixels
     marks = np.zeros(len(index), dtype=bool)
@@ -73,11 +71,7 @@ def _cropped(files: pd.Series, root: Path, workers: int) -> np.ndarray:
     def read(row: int) -> tuple[int, np.ndarray]:
         return row, corrupted.resize_and_crop(decoding.decode(root / files.iloc[row]))
 
-    for part in map_batches(read, _chunks(np.arange(len(files))), workers, ahead=2):
+    for part in map_batches(read, chunked(np.arange(len(files))), workers, ahead=2):
         for row, pixels in part:
             images[row] = pixels
     return images
-
-
-def _chunks(rows: np.ndarray):
-    return (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vecaf.data import decoding, splits
-from vecaf.data.prefetch import map_batches
+from vecaf.data.prefetch import chunked, map_batches
 from vecaf.data.sources import Items, Source
 from vecaf.errors import DataError
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 SPLITS = ("pool", "test")
 TUNING_SHARE = Fraction(1, 10)
-CHUNK = 64  # files that threads work on before the next are queued
 LISTED = 20  # problems that an error names one by one
 EMPTY = (0, 0, 0, 3)
 
@@ -189,8 +188,7 @@ def _read_files(source: Source, items: list[Items], pack_limit: int, workers: in
             return str(error).removeprefix(str(path))
         return None
 
-    chunks = (files[start : start + CHUNK] for start in range(0, len(files), CHUNK))
-    results = chain.from_iterable(map_batches(read, chunks, workers, ahead=4))
+    results = chain.from_iterable(map_batches(read, chunked(files), workers, ahead=4))
     progress = tqdm(files, unit="image", disable=None, leave=False)
     for row, (file, result) in enumerate(zip(progress, results, strict=True)):
         if isinstance(result, str):

@@ -9,6 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any
 
+CHUNK = 64  # files or images that threads work on before the next are queued
+
+
+def chunked(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """Yield batches for ``map_batches`` of what is all of one kind, in order."""
+    return (items[start : start + CHUNK] for start in range(0, len(items), CHUNK))
+
 
 def map_batches(
     function: Callable[[Any], Any], batches: Iterable[Sequence[Any]], workers: int, ahead: int
