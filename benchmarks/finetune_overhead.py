@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
+import timm
 import torch
 import torch.nn.functional as F
 
@@ -69,7 +70,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=["cpu", "cuda"])
     args = parser.parse_args()
 
-    width = backbone.timm.create_model(args.model, num_classes=0).num_features
+    width = timm.create_model(args.model, num_classes=0).num_features
     spec = {"timm": args.model, "width": width}
     recipe = recipes.resolve("paper", {"batch_size": args.batch})
     pool = Pool(args.images, args.image_size)

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import timm
 import torch
 from PIL import Image
 
@@ -65,7 +66,7 @@ class Stages:
 
     def __init__(self, args: argparse.Namespace, folder: Path):
         self.device, self.workers, self.batch, self.folder = args.device, args.workers, args.batch, folder
-        width = backbone.timm.create_model(args.model, num_classes=0).num_features
+        width = timm.create_model(args.model, num_classes=0).num_features
         spec = {"timm": args.model, "width": width}
         self.model = backbone.build(spec, len(CLASSES), input_size=args.size).to(self.device)
         self.transform = EvalTransform(args.size, **backbone.data_config(spec))

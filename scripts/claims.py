@@ -6,6 +6,7 @@ from pathlib import Path
 from vecaf import artifacts, command
 from vecaf.errors import ArtifactError
 from vecaf.reporting import claims
+from vecaf.reporting.verdicts import VERDICTS
 
 
 def main(argv: list[str]) -> str:
@@ -26,7 +27,7 @@ def main(argv: list[str]) -> str:
     artifacts.write_text(args.csv, listing.to_csv_text())
     artifacts.write_text(args.html, listing.to_html())
     counts = Counter(claims.verdicts(listing).values())
-    return ", ".join(f"{counts[name]} {name}" for name in claims.VERDICTS)
+    return ", ".join(f"{counts[name]} {name}" for name in VERDICTS)
 
 
 def read(file: Path):

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from vecaf.reporting import curves
+from vecaf.reporting.layout import KEYS
 
 FULL = ("digits", "vit", "full", "100pct", "single")
 
@@ -23,7 +24,7 @@ def cell(key, seed, top1, budget=40, loops=2, macs=1.0, selecting=10.0):
     table.loc[at, "probe_loss"] = 2.0 - np.asarray(top1)
     table["macs"] = done * macs + loop * selecting
     table["seconds"] = table["macs"] / 2
-    return table.assign(shared=0.0, uncounted="select", seed=seed, **dict(zip(curves.KEYS, key, strict=True)))[
+    return table.assign(shared=0.0, uncounted="select", seed=seed, **dict(zip(KEYS, key, strict=True)))[
         list(curves.COLUMNS)
     ]
 

@@ -5,6 +5,7 @@ from stand_in_curves import FULL, cell, key, rows_of, told
 
 from vecaf.errors import ArtifactError
 from vecaf.reporting import costs, curves
+from vecaf.reporting.layout import KEYS
 
 BATCHES = pd.DataFrame({"batch": [0, 1, 2, 3], "loop": [1, 1, 2, 2], "loss": [4.0, 3.0, 2.0, 1.0]})
 CURVE = pd.DataFrame({"batch": [0, 2, 4], "top1": [0.1, 0.4, 0.5], "probe_loss": [2.0, 1.5, 1.2], "loop": [1, 1, 2]})
@@ -55,7 +56,7 @@ def test_captions_that_cannot_be_counted_are_no_number():
 
 def test_at_the_end_all_of_table_4_is_paid():
     counted = COSTS.fillna({"macs": 0.0}).assign(**dict(zip(curves.CELL, (*key("vecaf"), 0), strict=True)))
-    of_table4 = costs.of(counted, dict(zip(curves.KEYS, key("vecaf"), strict=True)))
+    of_table4 = costs.of(counted, dict(zip(KEYS, key("vecaf"), strict=True)))
     joined = curves.join(BATCHES, CURVE, COSTS)
     assert joined["macs"].iloc[-1] + joined["shared"].iloc[-1] == costs.macs(of_table4, costs.ALL)
 

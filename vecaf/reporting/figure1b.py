@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -59,7 +60,7 @@ def _draw(lines: Iterable[Line], printed: Mapping[tuple, float], curves: pd.Data
             look = looks[line.method]
             figure.draw_line(panel, line.x, line.mean, line.low, line.high, look, line.label)
             if line.key in printed:
-                marked = figure.replace(look, filled=False).marked()
+                marked = replace(look, filled=False).marked()
                 panel.plot([line.x[-1]], [printed[line.key]], **marked, clip_on=False)
         panel.set_xlim(0, max(line.x[-1] for line in lines if line.place == place))
         panel.set_xlabel("Finetuning batches")

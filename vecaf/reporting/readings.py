@@ -12,7 +12,7 @@ from vecaf.reporting.comparison import Group
 from vecaf.reporting.contrasts import Contrast, fixed, gap, points
 from vecaf.reporting.layout import PLACE, cell_path, ratio_title, schedule_title
 from vecaf.reporting.listing import Listing
-from vecaf.reporting.statistics import standard_deviation
+from vecaf.reporting.statistics import mean, standard_deviation
 
 _HEADER = ("Reading", "Accuracy", "n", "minus default", "minus ActiveFT")
 _SELECTED_HEADER = (
@@ -151,7 +151,7 @@ def _record(contrast: Contrast) -> dict[str, Any]:
         "base": "/".join(spec["base"]),
         "reference": spec["reference"],
         "metric": contrast.metric,
-        "mean": contrasts.statistics.mean(contrast.values.values()),
+        "mean": mean(contrast.values.values()),
         "sd": standard_deviation(contrast.values.values()),
         "n": len(contrast.values),
         "seeds": " ".join(map(str, contrast.values)),
