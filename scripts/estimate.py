@@ -17,7 +17,7 @@ def main(argv: list[str]) -> str:
     args = parser.parse_args(argv)
     study = Study(config.load(args.params))
     counts = flops.by_model(map(artifacts.read_json, args.profiles))
-    speed = estimate.rates(study.config.estimate, list(told(study, args.cells, counts)))
+    rates = estimate.rates(study.config.estimate, list(told(study, args.cells, counts)))
     shown = sorted(
         study.exhibits(), key=lambda name: (not name.startswith("table"), not name.startswith("figure"), name)
     )
@@ -26,8 +26,8 @@ def main(argv: list[str]) -> str:
     figures = [name for name in groups if name.startswith("figure")]
     sums = {"all tables of the paper": tables, "all figures of the paper": figures, "everything": list(groups)}
     groups |= {name: some for name, some in sums.items() if some}
-    totals = {name: estimate.total(estimate.jobs(study, some, counts), study, speed) for name, some in groups.items()}
-    return build(totals, study.config.estimate, speed).to_markdown()
+    totals = {name: estimate.total(estimate.jobs(study, some, counts), study, rates) for name, some in groups.items()}
+    return build(totals, study.config.estimate, rates).to_markdown()
 
 
 def told(study: Study, folder: Path, counts: flops.Counts):
@@ -50,7 +50,7 @@ def told(study: Study, folder: Path, counts: flops.Counts):
             macs[done.step] = macs.get(done.step, 0.0) + (done.macs or 0)
         macs["evaluate"] = provenance["stages"].get("evaluate", {}).get("macs") or 0.0
         starts = [stage["startup_seconds"] or 0.0 for stage in provenance["stages"].values()]
-        yield estimate.Speed(macs, metrics["cost"]["seconds"], sum(starts) / len(starts), provenance["device"])
+        yield estimate.Finished(macs, metrics["cost"]["seconds"], sum(starts) / len(starts), provenance["device"])
 
 
 if __name__ == "__main__":

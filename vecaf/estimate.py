@@ -95,12 +95,12 @@ def jobs(study: Study, exhibits: Iterable[str], counts: Counts) -> dict[tuple, J
     return found
 
 
-def total(found: Jobs, study: Study, speed: Rates) -> Total:
+def total(found: Jobs, study: Study, rates: Rates) -> Total:
     """Return what jobs cost together."""
     spec, gpu, cpu = study.config.estimate, 0.0, 0.0
     for job in found.values():
-        seconds = speed.start + max(
-            job.macs / speed.macs_per_second[_AS_FAST.get(job.step, job.step)] if job.macs else 0.0,
+        seconds = rates.start + max(
+            job.macs / rates.macs_per_second[_AS_FAST.get(job.step, job.step)] if job.macs else 0.0,
             job.images / (spec.images_per_second * study.config.threads.heavy),
         )
         on_gpu = job.step in ON_GPU and study.config.device != "cpu"
@@ -302,8 +302,8 @@ def _text(
 
 
 @dataclass(frozen=True)
-class Speed:
-    """What a finished cell says: step → MACs and step → seconds over all its loops, seconds to start a job, device."""
+class Finished:
+    """What a finished cell tells: step → MACs and step → seconds over all its loops, seconds to start a job, device."""
 
     macs: Mapping[str, float]
     seconds: Mapping[str, float]
@@ -322,16 +322,16 @@ class Rates:
     cells: int = 0
 
 
-def rates(spec: Estimate, finished: Sequence[Speed]) -> Rates:
+def rates(spec: Estimate, finished: Sequence[Finished]) -> Rates:
     """Return how fast steps are: as finished cells tell, and as the configuration assumes where none does."""
     assumed = spec.macs_per_second.model_dump()
     found = {}
     for step in assumed:
-        both = [speed for speed in finished if speed.macs.get(step) and speed.seconds.get(step)]
+        both = [cell for cell in finished if cell.macs.get(step) and cell.seconds.get(step)]
         if both:
-            found[step] = sum(speed.macs[step] for speed in both) / sum(speed.seconds[step] for speed in both)
+            found[step] = sum(cell.macs[step] for cell in both) / sum(cell.seconds[step] for cell in both)
     if not found:
         return Rates(assumed, spec.start_seconds, spec.device)
-    start = sum(speed.start for speed in finished) / len(finished)
-    devices = " and ".join(sorted({speed.device or "an unknown device" for speed in finished}))
+    start = sum(cell.start for cell in finished) / len(finished)
+    devices = " and ".join(sorted({cell.device or "an unknown device" for cell in finished}))
     return Rates(assumed | found, start, devices, tuple(found), len(finished))

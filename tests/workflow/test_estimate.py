@@ -92,8 +92,8 @@ def test_what_cells_share_is_counted_once(demo, counts):
 def test_hours_follow_from_work_and_speed(demo, counts):
     found = estimate.jobs(demo, ["table1"], counts)
     spec = demo.config.estimate
-    speeds = [estimate.Speed({"finetune": 4e9}, {"finetune": 2.0}, 1.5, "cpu")] * 2
-    told = estimate.rates(spec, speeds)
+    finished = [estimate.Finished({"finetune": 4e9}, {"finetune": 2.0}, 1.5, "cpu")] * 2
+    told = estimate.rates(spec, finished)
     assert (told.macs_per_second["finetune"], told.start, told.measured) == (2e9, 1.5, ("finetune",))
     assert told.macs_per_second["score"] == spec.macs_per_second.score
     total = estimate.total(found, demo, told)

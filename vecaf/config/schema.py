@@ -235,7 +235,7 @@ class Keep(Part):
     intermediates: bool = Field(False, description="weights and scores between loops")
 
 
-class Rates(Part):
+class AssumedRates(Part):
     """Multiply-accumulates a second of each step."""
 
     caption: float = Field(5e12, gt=0)
@@ -251,7 +251,7 @@ class Estimate(Part):
     """What `snakemake estimate` assumes as long as no finished cell of the study says better."""
 
     device: str = Field("one A100", description="what the rates are of; in words")
-    macs_per_second: Rates = Field(default_factory=Rates)
+    macs_per_second: AssumedRates = Field(default_factory=AssumedRates)
     images_per_second: float = Field(100, gt=0, description="read, decoded and transformed by one CPU thread")
     start_seconds: float = Field(20, ge=0, description="that every job takes before its work begins")
     parallel: int = Field(16, ge=1, description="cells that run at once: their passing files make the peak of the disk")

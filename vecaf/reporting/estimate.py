@@ -12,12 +12,12 @@ from vecaf.reporting.listing import Listing
 _HEADER = ("Exhibit", "Cells", "Jobs", "GPU-hours", "CPU-job hours", "Disk at the end", "Disk at the highest")
 
 
-def build(totals: Mapping[str, Total], spec: Estimate, speed: Rates) -> Listing:
+def build(totals: Mapping[str, Total], spec: Estimate, rates: Rates) -> Listing:
     """Return the table. totals: exhibit or group of exhibits → its total."""
     lines = tuple(_line(name, total) for name, total in totals.items())
     records = tuple({"exhibit": name, **vars(total)} for name, total in totals.items())
     title = "What the exhibits of this study cost"
-    return Listing(title, (Group("", _HEADER, lines, 1),), tuple(_notes(spec, speed)), records)
+    return Listing(title, (Group("", _HEADER, lines, 1),), tuple(_notes(spec, rates)), records)
 
 
 def hours(seconds: float) -> str:
@@ -41,18 +41,18 @@ def _line(name: str, total: Total) -> tuple[str, ...]:
     return (name, f"{total.cells:,}", f"{total.jobs:,}", gpu, hours(total.cpu_seconds), *sizes)
 
 
-def _notes(spec: Estimate, speed: Rates) -> Iterator[str]:
+def _notes(spec: Estimate, rates: Rates) -> Iterator[str]:
     yield (
         "Each line is what the exhibit alone would cost; what several share (cells, captions, scorings) stands in each "
         "of them and once in the sums. A finetuning job on two GPUs takes half as long and as many GPU-hours."
     )
-    said = ", ".join(f"{step} {rate:.2g}" for step, rate in speed.macs_per_second.items())
-    told = f"measured in {speed.cells} finished cells on {speed.device}" if speed.cells else f"{speed.device}"
+    said = ", ".join(f"{step} {rate:.2g}" for step, rate in rates.macs_per_second.items())
+    told = f"measured in {rates.cells} finished cells on {rates.device}" if rates.cells else f"{rates.device}"
     yield f"Multiply-accumulates a second ({told}): {said}."
-    if assumed := [step for step in speed.macs_per_second if step not in speed.measured] if speed.cells else []:
+    if assumed := [step for step in rates.macs_per_second if step not in rates.measured] if rates.cells else []:
         yield f"No finished cell tells how fast these are, so the configuration's word stands: {', '.join(assumed)}."
     yield (
-        f"A job takes {speed.start:.3g} s to begin; no step is faster than its images are decoded, "
+        f"A job takes {rates.start:.3g} s to begin; no step is faster than its images are decoded, "
         f"{spec.images_per_second:g} a second and CPU thread where they are files. Selections are counted with as many "
         "iterations as they are allowed, captions at their longest: both are upper bounds."
     )
