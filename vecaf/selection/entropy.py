@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from vecaf.selection import uncertainty
-from vecaf.selection.base import Selector, lowest, register, unlabelled
+from vecaf.selection.base import Selector, register
 
 
 @register("entropy")
@@ -23,11 +23,7 @@ class Entropy(Selector):
 
     def select(self, inputs, k, seeds):
         """Return the ids of the k largest entropies, in nats; inputs.logits: (N, C) float."""
-        inputs = inputs.in_order()
-        entropy = uncertainty.scores(inputs.logits, _entropy)
-        rows = unlabelled(inputs, k, self.name)
-        ids = lowest(-entropy[rows], inputs.ids[rows], k)
-        return ids, uncertainty.means(self.name, entropy, inputs.ids, ids)
+        return uncertainty.select(inputs, k, self.name, _entropy)
 
 
 def _entropy(log_p: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from vecaf.selection import uncertainty
-from vecaf.selection.base import Selector, lowest, register, unlabelled
+from vecaf.selection.base import Selector, register
 
 
 @register("least_confidence")
@@ -25,11 +25,7 @@ class LeastConfidence(Selector):
 
     def select(self, inputs, k, seeds):
         """Return the ids of the k smallest probabilities of the best class; inputs.logits: (N, C) float."""
-        inputs = inputs.in_order()
-        doubt = uncertainty.scores(inputs.logits, _doubt)
-        rows = unlabelled(inputs, k, self.name)
-        ids = lowest(-doubt[rows], inputs.ids[rows], k)
-        return ids, uncertainty.means(self.name, doubt, inputs.ids, ids)
+        return uncertainty.select(inputs, k, self.name, _doubt)
 
 
 def _doubt(log_p: np.ndarray) -> np.ndarray:

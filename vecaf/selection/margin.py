@@ -10,7 +10,7 @@ import numpy as np
 
 from vecaf.errors import SelectionError
 from vecaf.selection import uncertainty
-from vecaf.selection.base import Selector, lowest, register, unlabelled
+from vecaf.selection.base import Selector, register
 
 
 @register("margin")
@@ -25,13 +25,9 @@ class Margin(Selector):
 
     def select(self, inputs, k, seeds):
         """Return the ids of the k smallest margins; inputs.logits: (N, C) float. Raises SelectionError if C < 2."""
-        inputs = inputs.in_order()
         if inputs.logits.shape[1] < 2:
             raise SelectionError("margin compares the two most probable classes, and the logits have only one")
-        margin = uncertainty.scores(inputs.logits, _margin)
-        rows = unlabelled(inputs, k, self.name)
-        ids = lowest(margin[rows], inputs.ids[rows], k)
-        return ids, uncertainty.means(self.name, margin, inputs.ids, ids)
+        return uncertainty.select(inputs, k, self.name, _margin, largest=False)
 
 
 def _margin(log_p: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What the uncertainty controls share: a score for every sample from its logits, and what it was on average."""
+"""What the uncertainty controls share: a score for every sample from its logits, and the choice by it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from vecaf.selection.base import CHUNK_ROWS, Logits, chunks
+from vecaf.selection.base import CHUNK_ROWS, Inputs, Logits, chunks, lowest, unlabelled
 
 CHUNK_NUMBERS = 2**22  # of a chunk's logits
 
@@ -36,9 +36,18 @@ def scores(logits: np.ndarray | Logits, score: Callable[[np.ndarray], np.ndarray
     return found
 
 
-def means(name: str, values: np.ndarray, ids: np.ndarray, chosen: np.ndarray) -> dict[str, float]:
-    """Return the mean score of the chosen ids and that of the pool; values, ids: (N,)."""
-    return {
-        f"{name}_of_selected": float(values[np.isin(ids, chosen)].mean()),
+def select(
+    inputs: Inputs, k: int, name: str, score: Callable[[np.ndarray], np.ndarray], largest: bool = True
+) -> tuple[np.ndarray, dict[str, float]]:
+    """Return the unlabelled ids of the k largest (or smallest) scores, and the mean score of these and of the pool.
+
+    name: of the selector. score: as of ``scores``.
+    """
+    inputs = inputs.in_order()
+    values = scores(inputs.logits, score)
+    rows = unlabelled(inputs, k, name)
+    ids = lowest(-values[rows] if largest else values[rows], inputs.ids[rows], k)
+    return ids, {
+        f"{name}_of_selected": float(values[np.isin(inputs.ids, ids)].mean()),
         f"{name}_of_pool": float(values.mean()),
     }
