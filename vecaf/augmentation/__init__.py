@@ -20,7 +20,7 @@ class Readings(BaseModel):
         "relative", description="K·softmax (mean one); the printed softmax over K; one, as released"
     )
     step: float = Field(0.1, ge=0, description="η of equation 9")
-    noise: float = Field(0.0, ge=0, description="standard deviation of noise on augmented embeddings (released: 0.001)")
+    noise: float = Field(0.0, ge=0, description="standard deviation of noise on the augmented pool (released: 0.001)")
     projection: Literal["orthogonal", "identity", "ridge", "pca"] = Field(
         "orthogonal", description="how text reaches the width of image embeddings"
     )
