@@ -23,3 +23,11 @@ def test_controls_stand_beside_each_other_and_beside_no_paper():
     assert "n = 1 to 3 (of seeds 0, 1, 2)" in text
     assert "single, 3 × the ratio: own selection of 3 × the ratio for all batches." in text
     assert "Selectors: Random, reads ids alone; ActiveFT (Xie et al., CVPR 2023), reads embeddings." in text
+
+
+def test_a_variant_of_full_data_has_one_cell_under_all_ratios_as_full_data_has():
+    rows = [cell("random", "1pct", [0.5]), cell("full_long", "100pct", [0.9], schedule="single")]
+    names = [("random", "3loops"), ("full_long", "single")]
+    told = layout(names, [("cifar10", "1pct"), ("cifar10", "2pct")], variants={"full_long": {"of": "full"}})
+    found = line(extensions.build(frame(rows), told), method="full_long")
+    assert (found["ratio"], found["mean"]) == ("100pct", "90.0000")
