@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import base64
 import importlib
+import inspect
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -190,11 +191,14 @@ def report(status: Status, exhibits: list[str]) -> Iterator[str]:
 
 
 def tables(status: Status, exhibits: list[str], folder: Path) -> Iterator[str]:
-    """Write the tables of what is there, and the claims asked of it; yield the names of what is written."""
-    made = [
-        name for name in exhibits if name in status.study.exhibits("table") and find_spec(f"vecaf.reporting.{name}")
-    ]
-    for name in made:
+    """Write the tables that are made of metrics alone, and the claims; yield the names of what is written.
+
+    The claims read every table of the study, whichever are asked for.
+    """
+    shown = status.study.exhibits("table")
+    for name in exhibits:
+        if name not in shown or not _of_rows_alone(name):
+            continue
         table = importlib.import_module(f"vecaf.reporting.{name}").build(
             status.rows(name), readings.layout(status.study, name)
         )
@@ -202,11 +206,20 @@ def tables(status: Status, exhibits: list[str], folder: Path) -> Iterator[str]:
         artifacts.write_text(folder / f"{name}.csv", table.to_csv_text())
         yield name
     if status.study.config.claims.statements:
-        plan = claims.plan(status.study, made)
+        plan = claims.plan(status.study, [name for name in shown if find_spec(f"vecaf.reporting.{name}")])
         listing = claims_table.build(plan, {name: status.rows(name) for name in plan["places"]})
         artifacts.write_text(folder / "claims.md", listing.to_markdown())
         artifacts.write_text(folder / "claims.csv", listing.to_csv_text())
         yield "claims"
+
+
+def _of_rows_alone(exhibit: str) -> bool:
+    """Say whether code makes this table of nothing but tidy rows and a layout."""
+    module = f"vecaf.reporting.{exhibit}"
+    if not find_spec(module):
+        return False
+    read = inspect.signature(importlib.import_module(module).build).parameters.values()
+    return {one.name for one in read if one.default is one.empty} == {"rows", "layout"}
 
 
 def main(argv: list[str]) -> str:
@@ -222,7 +235,10 @@ def main(argv: list[str]) -> str:
         print(part)
     if args.tables is None:
         return counted({cell: told for name in exhibits for cell, told in status.cells(name).items()})
-    return f"{args.tables}: {', '.join(tables(status, exhibits, args.tables))}"
+    written = list(tables(status, exhibits, args.tables))
+    left_out = [name for name in exhibits if name in study.exhibits("table") and name not in written]
+    more = f"; left out, not of metrics alone: {', '.join(left_out)}" if left_out else ""
+    return f"{args.tables}: {', '.join(written) or 'no tables'}{more}"
 
 
 if __name__ == "__main__":
