@@ -65,6 +65,14 @@ def test_a_mistake_that_others_inherit_is_reported_once(paper_raw):
     assert text.startswith("1 problem ")
 
 
+@pytest.mark.parametrize("section", ["datasets", "methods"])
+@pytest.mark.parametrize("written", [None, [], ["vecaf"], "vecaf", 1])
+def test_a_section_that_is_no_mapping_is_a_sentence(paper_raw, section, written):
+    assert f"- {section}: " in problems(paper_raw, **{section: written})
+    without = {key: value for key, value in paper_raw.items() if key != section}
+    assert f"- {section}: missing, and it has no default" in problems(without)
+
+
 def test_more_loops_than_batches(paper_raw):
     text = problems(paper_raw, datasets={"cifar10": {"batches": 4}})
     assert "schedule '5loops' has 5 loops, but datasets.cifar10.batches is 4" in text
@@ -133,6 +141,10 @@ def test_extends_in_a_circle_or_from_nothing(paper_raw):
     text = problems(paper_raw, methods=methods)
     assert "is a circle" in text
     assert "methods.c.extends: 'nobody' is not one of" in text
+    for base in (["vecaf"], {"vecaf": 1}, 3):
+        assert "methods.vecaf_long.extends: " in problems(
+            paper_raw, methods={"vecaf_long": {"extends": base, "budget": "4"}}
+        )
 
 
 def test_a_study_shows_the_exhibits_that_it_names_in_the_order_of_their_definition(paper_raw):
@@ -255,6 +267,16 @@ def test_selecting_on_one_methods_scores_needs_one_place_two_loops_and_what_is_k
     whole = {"datasets": {"cifar10": ["1pct"]}, "methods": ["activeft", "vecaf"]} | block
     text = problems(paper_raw, exhibits={"figure6": {"blocks": [whole]}})
     assert f"exhibits.figure6.blocks: {sentence}" in text
+
+
+@pytest.mark.parametrize("datasets", [{}, None, ["cifar10"], "cifar10"])
+def test_an_exhibit_with_weights_of_and_no_datasets_is_a_sentence(paper_raw, datasets):
+    block = {"datasets": datasets, "methods": ["activeft", "vecaf"]}
+    text = problems(paper_raw, exhibits={"figure6": {"blocks": [block]}})
+    assert "exhibits.figure6.blocks: shows 0 places; with weights_of it has one dataset" in text
+    assert ("exhibits.figure6.blocks.0.datasets: " in text) == (datasets != {})
+    missing = problems(paper_raw, exhibits={"figure6": {"blocks": [{"methods": ["activeft", "vecaf"]}]}})
+    assert "exhibits.figure6.blocks.0.datasets: missing, and it has no default" in missing
 
 
 def test_where_the_tuning_split_judges_nine_tenths_can_be_selected(paper_raw):

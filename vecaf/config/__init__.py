@@ -57,9 +57,10 @@ def _written(errors: list[Any], raw: dict[str, Any]) -> list[Any]:
 
     def inherited(item: Any) -> bool:
         section, name, *rest = (*item["loc"], None)[: max(2, len(item["loc"]))]
-        entry = raw[section].get(name) if section in ("datasets", "methods") else None
+        entries = raw.get(section) if section in ("datasets", "methods") else None
+        entry = entries.get(name) if isinstance(entries, dict) else None
         base = entry.get("extends") if isinstance(entry, dict) else None
-        return base is not None and ((section, base, *rest), repr(item["input"])) in found
+        return isinstance(base, str) and ((section, base, *rest), repr(item["input"])) in found
 
     return [item for item in errors if not inherited(item)]
 

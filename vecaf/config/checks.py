@@ -182,7 +182,7 @@ def _check_weights(key: str, exhibit: Exhibit, config: Config):
         for backbone in block.backbones or [None]
         for schedule in block.schedules
     }
-    if len(places) > 1:
+    if len(places) != 1:
         yield f"{key}.blocks: shows {len(places)} places; with weights_of it has one dataset, ratio and schedule"
         return
     known = {name: config.methods[name] for name in methods if name in config.methods}

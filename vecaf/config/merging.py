@@ -28,7 +28,7 @@ def extend(entries: dict[str, Any], section: str, problems: list[str]) -> dict[s
         if base in chain:
             problems.append(f"{section}.{name}.extends: {' → '.join((*chain, base))} is a circle")
             return {key: value for key, value in entry.items() if key != "extends"}
-        if base not in entries or not isinstance(entries[base], dict):
+        if not isinstance(base, str) or base not in entries or not isinstance(entries[base], dict):
             problems.append(f"{section}.{name}.extends: {not_one_of(base, entries)}")
             return {key: value for key, value in entry.items() if key != "extends"}
         return merge(resolve(base, (*chain, base)), entry)
