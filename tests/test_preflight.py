@@ -183,6 +183,20 @@ def test_squeue_serves_without_accounting(slurm):
     assert {level for level, _ in slurm(status="squeue", accounting="none")} == {"ok"}
 
 
+@pytest.mark.parametrize(
+    ("age", "level", "told"),
+    [
+        (0, "ok", "for good"),  # slurm.conf: zero prevents any purging of job records
+        (119, "FAILED", "after 119 s"),
+        (120, "ok", "for 120 s"),
+        ("INFINITE", "warning", "MinJobAge cannot be read"),
+    ],
+)
+def test_how_long_squeue_tells_of_ended_jobs(slurm, age, level, told):
+    (said,) = [found for found in slurm(status="squeue", age=age) if told in found[1]]
+    assert said[0] == level
+
+
 def test_the_list_is_read_by_a_person(tmp_path, capsys, demo_raw):
     said = disk.main(["--params", json.dumps({"study": demo_raw, "jobs": 2}), "--out", str(tmp_path / "disk.json")])
     assert re.fullmatch(r"at most 0\.\d+ GB", said)

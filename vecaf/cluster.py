@@ -38,15 +38,8 @@ def findings(slurm: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
 def _status(status: str, settings: str) -> Iterator[tuple[str, str, str]]:
     accounting = _setting(settings, "AccountingStorageType")
     kept = accounting is not None and not accounting.endswith("/none") and accounting != "(null)"
-    age = int(re.match(r"\d+", _setting(settings, "MinJobAge") or "0")[0])
     if status == "squeue":
-        if age >= MIN_JOB_AGE:
-            yield "ok", f"squeue tells how jobs ended for {age} s", ""
-        else:
-            fix = "ask for MinJobAge of 120 or more in slurm.conf" + (
-                "; here accounting is on: leave out slurm-status-command" if kept else ""
-            )
-            yield "FAILED", f"squeue forgets ended jobs after {age} s (MinJobAge)", fix
+        yield _memory(re.match(r"\d+", _setting(settings, "MinJobAge") or ""), kept)
     elif kept:
         yield "ok", "accounting is on, sacct tells how jobs ended", ""
     else:
@@ -55,6 +48,18 @@ def _status(status: str, settings: str) -> Iterator[tuple[str, str, str]]:
             f"accounting is off ({accounting}), so sacct never tells that a job has ended and snakemake waits for ever",
             "set `slurm-status-command: squeue` in slurm/config.v9+.yaml",
         )
+
+
+def _memory(age: re.Match[str] | None, kept: bool) -> tuple[str, str, str]:
+    """Return the finding on how long squeue tells of ended jobs. age: MinJobAge, in seconds; 0 is for good."""
+    if age is None:
+        fix = f"ask whether it is {MIN_JOB_AGE} or more, or 0"
+        return "warning", "MinJobAge cannot be read: how long squeue tells how jobs ended is unknown", fix
+    if (seconds := int(age[0])) == 0 or seconds >= MIN_JOB_AGE:
+        return "ok", "squeue tells how jobs ended " + (f"for {seconds} s" if seconds else "for good"), ""
+    more = "; here accounting is on: leave out slurm-status-command" if kept else ""
+    fix = f"ask for MinJobAge of {MIN_JOB_AGE} or more in slurm.conf{more}"
+    return "FAILED", f"squeue forgets ended jobs after {seconds} s (MinJobAge)", fix
 
 
 def _partitions(wanted: Mapping[str, str | None]) -> Iterator[tuple[str, str, str]]:
