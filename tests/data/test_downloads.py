@@ -31,7 +31,7 @@ CONTENT = packed(["snow/1/n01/a.JPEG", "fog/5/n01/a.JPEG", "frost/1/n01/a.JPEG"]
 
 @pytest.fixture
 def mirror():
-    """A server of CONTENT under three names: whole; ending early; without the ability to go on inside a file."""
+    """A server of CONTENT: whole; ending early; unable to go on inside a file. Two more: gone; answering garbage."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         asked: ClassVar[list] = []
@@ -41,6 +41,9 @@ def mirror():
             self.asked.append((self.path, wanted))
             if self.path == "/gone":
                 self.send_error(404)
+                return
+            if self.path == "/garbage":
+                self.wfile.write(b"no status line\r\n")
                 return
             start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and self.path != "/simple" else 0
             body = CONTENT[start:]
@@ -73,7 +76,7 @@ def entry(mirror, *paths, **changes):
 
 
 def test_the_next_mirror_goes_on_where_one_ended(mirror, tmp_path):
-    downloads.fetch(entry(mirror, "/gone", "/flaky", "/whole"), tmp_path / "w.tar")
+    downloads.fetch(entry(mirror, "/gone", "/garbage", "/flaky", "/whole"), tmp_path / "w.tar")
     assert (tmp_path / "w.tar").read_bytes() == CONTENT
     assert mirror.asked[-2:] == [("/flaky", None), ("/whole", "bytes=4000-")]
     assert not (tmp_path / "w.tar.partial").exists()
@@ -104,6 +107,19 @@ def test_the_wanted_folders_of_an_archive_appear_whole(mirror, tmp_path):
     assert sorted(path.name for path in (tmp_path / "imagenet_c").iterdir()) == ["fog", "snow"]
     assert (tmp_path / "imagenet_c/snow/1/n01/a.JPEG").stat().st_size == 3000
     assert [path.name for path in tmp_path.iterdir()] == ["imagenet_c"]
+
+
+def test_what_the_disk_refuses_is_told_as_a_problem_of_this_download(mirror, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="file/below cannot be made"):
+        downloads.archive(entry(mirror, "/whole"), tmp_path / "file/below/imagenet_c")
+    (tmp_path / ".imagenet_c.partial").touch()  # where the archive is to be unpacked
+    with pytest.raises(DataError, match=r"w\.tar could not be unpacked as .*imagenet_c .*; free space or"):
+        downloads.archive(entry(mirror, "/whole"), tmp_path / "imagenet_c")
+    (tmp_path / "w.tar").write_bytes(b"no archive")
+    damaged = {"md5": hashlib.md5(b"no archive").hexdigest()}
+    with pytest.raises(DataError, match=r"w\.tar could not be unpacked"):
+        downloads.archive(entry(mirror, "/whole", **damaged), tmp_path / "imagenet_c")
 
 
 def test_the_registry_names_what_each_download_needs():

@@ -6,8 +6,8 @@ Jobs never come here; `snakemake download` does.
 from __future__ import annotations
 
 import hashlib
+import http.client
 import tarfile
-import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
@@ -45,19 +45,29 @@ def archive(entry: Mapping[str, Any], root: Path) -> None:
     packed = root.parent / entry["file"]
     fetch(entry, packed)
     unpacked = root.with_name(f".{root.name}.partial")
-    with tarfile.open(packed) as tar:
-        wanted = [member for member in tar if member.name.removeprefix("./").split("/")[0] in entry["members"]]
-        tar.extractall(unpacked, wanted, filter="data")
-    unpacked.rename(root)
-    packed.unlink()
+    try:
+        with tarfile.open(packed) as tar:
+            wanted = [member for member in tar if member.name.removeprefix("./").split("/")[0] in entry["members"]]
+            tar.extractall(unpacked, wanted, filter="data")
+        unpacked.rename(root)
+        packed.unlink()
+    except (OSError, tarfile.TarError) as error:
+        raise DataError(
+            f"{packed} could not be unpacked as {root} ({first_line(error)}); free space or correct the folder, and "
+            "run it again"
+        ) from error
 
 
 def fetch(entry: Mapping[str, Any], target: Path) -> None:
     """Download one file, going on where an earlier download stopped; mirrors are tried in order.
 
-    Raises DataError when no mirror gives the whole file, or the checksum differs: the file is deleted then.
+    Raises DataError when no mirror gives the whole file, its folder cannot be made, or the checksum differs: the file
+    is deleted then.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{target.parent} cannot be made ({first_line(error)}); make it, or name another") from error
     partial = target.with_name(f"{target.name}.partial")
     if not target.exists():
         reasons = []
@@ -65,7 +75,7 @@ def fetch(entry: Mapping[str, Any], target: Path) -> None:
             try:
                 _append(mirror, partial, entry["bytes"])
                 break
-            except (OSError, urllib.error.URLError) as error:
+            except (OSError, http.client.HTTPException) as error:
                 reasons.append(f"{mirror}: {first_line(error)}")
         else:
             raise DataError(
@@ -104,8 +114,5 @@ def _done(partial: Path) -> int:
 
 
 def _md5(path: Path) -> str:
-    hasher = hashlib.md5(usedforsecurity=False)
     with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            hasher.update(block)
-    return hasher.hexdigest()
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
