@@ -4,11 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vecaf import artifacts, command
-from vecaf.errors import ArtifactError
 from vecaf.flops import cell as flops
 from vecaf.reporting.bundle import Found, Records
 from vecaf.reporting.costs import COLUMNS
-from vecaf.reporting.metrics import check_metrics
+from vecaf.reporting.metrics import check_metrics, selections_of
 
 
 def main(argv: list[str]) -> str:
@@ -42,9 +41,7 @@ def rows_of(found: Found | None, digest: str | None, counts: dict) -> Iterator[d
     provenance, cost = metrics["provenance"], metrics["cost"]
     if provenance["digest"] != digest:
         return
-    selections = provenance.get("selection") or []
-    if not selections or not all({"k", "pool_size"} <= selected.keys() for selected in selections):
-        raise ArtifactError(f"{found.place} does not say how much was selected; evaluate the cell again")
+    selections = selections_of(metrics, found.place)
     seconds = {(loop["loop"], step): value for loop in cost["loops"] for step, value in loop["seconds"].items()}
     inside = {step for _, step in seconds}
     seconds |= {(flops.ONCE, step): value for step, value in cost["seconds"].items() if step not in inside}

@@ -3,10 +3,9 @@
 from pathlib import Path
 
 from vecaf import artifacts, command, config, estimate
-from vecaf.errors import ArtifactError
 from vecaf.flops import cell as flops
 from vecaf.reporting.estimate import build
-from vecaf.reporting.metrics import check_metrics
+from vecaf.reporting.metrics import check_metrics, selections_of
 from vecaf.study import Study
 
 
@@ -41,9 +40,7 @@ def told(study: Study, folder: Path, counts: flops.Counts):
         provenance = metrics["provenance"]
         if provenance["digest"] != study.digest(cell):
             continue
-        selections = provenance.get("selection") or []
-        if not all({"k", "pool_size"} <= selected.keys() for selected in selections):
-            raise ArtifactError(f"{file} does not say how much was selected; evaluate the cell again")
+        selections = selections_of(metrics, file)
         profiles = flops.profiles_of(cell.backbone, provenance["parameters"], counts)
         macs: dict[str, float] = {}
         for done in flops.work(provenance["parameters"], selections, profiles):

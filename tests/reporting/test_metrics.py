@@ -237,6 +237,15 @@ def test_selectors_that_log_nothing_and_cells_without_a_log_have_no_facts():
     assert metrics.selection_facts([{}, {}]) == nothing
 
 
+@pytest.mark.parametrize("said", [None, [], [{"k": 3}], [{"k": 3, "pool_size": 9}, {}]])
+def test_a_cell_that_does_not_say_how_much_was_selected_is_evaluated_again(complete, said):
+    complete["provenance"]["selection"] = [{"k": 3, "pool_size": 9}]
+    assert metrics.selections_of(complete, FILE) == [{"k": 3, "pool_size": 9}]
+    complete["provenance"]["selection"] = said
+    with pytest.raises(ArtifactError, match=f"{FILE} does not say how much was selected; evaluate the cell again"):
+        metrics.selections_of(complete, FILE)
+
+
 def test_a_row_carries_the_facts_and_the_ids_of_every_loop_in_order(complete):
     """Ten loops and more: their names do not sort as text."""
     assert {name: metrics.table_row(complete)[name] for name in metrics.SELECTION} == dict.fromkeys(metrics.SELECTION)

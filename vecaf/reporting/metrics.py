@@ -186,6 +186,17 @@ def _problem(detail: Mapping[str, Any]) -> str:
     return f"{name}: {text}" if isinstance(detail["input"], dict | list) else f"{name} is {detail['input']!r}: {text}"
 
 
+def selections_of(metrics: Mapping[str, Any], place: str | Path) -> list[Mapping[str, Any]]:
+    """Return the diagnostics of each loop's selection; metrics must have passed ``check_metrics``.
+
+    place: named in the message. Raises ArtifactError where they do not say how much was selected, of how many.
+    """
+    selections = metrics["provenance"].get("selection") or []
+    if not selections or not all({"k", "pool_size"} <= selected.keys() for selected in selections):
+        raise ArtifactError(f"{place} does not say how much was selected; evaluate the cell again")
+    return selections
+
+
 def selection_facts(
     loops: Sequence[Mapping[str, Any]], recalls: Sequence[float | None] = ()
 ) -> dict[str, float | None]:
