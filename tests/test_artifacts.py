@@ -71,7 +71,14 @@ with artifacts.array_writer({str(tmp_path / "e.npy")!r}, (10, 2), "float32") as 
 
 
 @pytest.mark.parametrize(
-    "reader", [artifacts.read_json, artifacts.read_array, artifacts.read_table, artifacts.read_weights]
+    "reader",
+    [
+        artifacts.read_json,
+        artifacts.read_array,
+        artifacts.read_table,
+        artifacts.read_weights,
+        artifacts.read_weights_metadata,
+    ],
 )
 def test_missing_and_cut_files_are_refused_by_name(tmp_path, reader):
     with pytest.raises(ArtifactError, match=r"cannot read .*nothing_here"):

@@ -188,27 +188,33 @@ def write_weights(path: str | Path, tensors: dict[str, torch.Tensor], metadata: 
 
 def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
     """Return the tensors of a file by name, on the CPU; raises ArtifactError when it is missing or not whole."""
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
+
+    with _safetensors(path):
+        return load_file(path)
+
+
+def read_weights_metadata(path: str | Path) -> dict[str, str]:
+    """Return the metadata of a weights file, {} without any; raises ArtifactError as ``read_weights`` does."""
+    from safetensors import safe_open
+
+    with _safetensors(path), safe_open(path, framework="numpy") as file:
+        return json.loads((file.metadata() or {}).get(METADATA, "{}"))
+
+
+@contextlib.contextmanager
+def _safetensors(path: str | Path) -> Iterator[None]:
+    """Refuse a weights file that is missing or not whole while it is read."""
+    from safetensors import SafetensorError
 
     with _opened(path):
         pass
     try:
-        return load_file(path)
+        yield
     except SafetensorError as error:
         raise ArtifactError(
             f"{path} is not a whole safetensors file ({error}); delete it and run its target again"
         ) from error
-
-
-def read_weights_metadata(path: str | Path) -> dict[str, str]:
-    """Return the metadata of a weights file, {} without any; raises ArtifactError when the file is missing."""
-    from safetensors import safe_open
-
-    with _opened(path):
-        pass
-    with safe_open(path, framework="numpy") as file:
-        return json.loads((file.metadata() or {}).get(METADATA, "{}"))
 
 
 def write_text(path: str | Path, text: str) -> None:
