@@ -4,6 +4,7 @@ Commands, rules and scripts are told as the workflow itself has them, never as a
 """
 
 import re
+from pathlib import Path
 
 
 def report_inputs(wildcards):
@@ -54,6 +55,13 @@ def report_settings():
         },
         "datasets": {cell.dataset: study.dataset(cell.dataset).title for cell in cells},
     }
+
+
+def quoted():
+    """Return the digest of every file whose lines the report may quote: docstrings and line numbers, too."""
+    folders = (Path(workflow.basedir, name) for name in ("scripts", "vecaf"))
+    files = sorted(path for folder in folders for path in folder.rglob("*.py"))
+    return artifacts.digest([[str(path.relative_to(workflow.basedir)), artifacts.file_hash(path)] for path in files])
 
 
 def label_of(exhibit):

@@ -149,6 +149,7 @@ rule report:
         pictures=lambda w, input: [file for file in input.figures if file.endswith(".png")],
         folder=f"{root}/cells",
         code=code_of("scripts/report.py", "vecaf/reporting/report.html.j2"),
+        quoted=lambda w: quoted(),
     shell:
         "python -m scripts.report --tables {input.tables} --figures {params.pictures} --claims {input.claims}"
         " --rows {input.rows} --cells {params.folder} --published {input.published} --params {params.settings:q}"
