@@ -45,5 +45,5 @@ rule claims:
         code=code_of("scripts/claims.py"),
         paper=[artifacts.file_hash(PAPER), artifacts.file_hash(STATEMENTS)],
     shell:
-        "python -m scripts.claims --rows {input.rows} --measures {input.measures}"
+        "python -m scripts.claims --rows {input.rows} --measures {input.measures:q}"
         " --params {params.settings:q} --md {output.md} --csv {output.csv} --html {output.html} > {log} 2>&1"

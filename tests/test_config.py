@@ -73,6 +73,20 @@ def test_a_section_that_is_no_mapping_is_a_sentence(paper_raw, section, written)
     assert f"- {section}: missing, and it has no default" in problems(without)
 
 
+@pytest.mark.parametrize(
+    "root", ["my results", "a;b", "$HOME", "a&b", "(a)", "it's", 'a"b', "a*", "{a}", "~/a", "-a", ""]
+)
+def test_a_folder_that_a_shell_would_read_otherwise_is_refused(paper_raw, root):
+    text = problems(paper_raw, root=root)
+    assert f"- root: {root!r} is not allowed" in text
+    assert "; write letters, digits, . _ - /)" in text
+
+
+@pytest.mark.parametrize("root", ["results/demo", "/scratch/me/vecaf-2.1", "../größer", "."])
+def test_a_folder_is_a_plain_path(paper_raw, root):
+    assert config.load(merge(paper_raw, {"root": root})).root == root
+
+
 def test_more_loops_than_batches(paper_raw):
     text = problems(paper_raw, datasets={"cifar10": {"batches": 4}})
     assert "schedule '5loops' has 5 loops, but datasets.cifar10.batches is 4" in text

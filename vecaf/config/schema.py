@@ -14,7 +14,9 @@ from vecaf.models.pretraining import Options as PretrainingOptions
 from vecaf.training import recipes
 
 RATIO, SHARE = r"^[0-9]+(\.[0-9]+)?pct$", r"^[0-9]+(/[1-9][0-9]*)?$"
-WRITTEN = {RATIO: "1pct, 0.5pct", SHARE: "1, 1/3"}  # pattern → how what it matches is written
+FOLDER = r"^[\w./][\w./-]*$"
+# pattern → how what it matches is written
+WRITTEN = {RATIO: "1pct, 0.5pct", SHARE: "1, 1/3", FOLDER: "letters, digits, . _ - /"}
 Ratio = Annotated[str, Field(pattern=RATIO, description=f"an exact decimal percentage: {WRITTEN[RATIO]}")]
 Share = Annotated[str, Field(pattern=SHARE, description=f"an exact fraction: {WRITTEN[SHARE]}")]
 Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
@@ -263,7 +265,9 @@ class Estimate(Part):
 class Config(Part):
     """The whole study."""
 
-    root: str = Field("results", description="folder of all outputs")
+    root: str = Field(
+        "results", pattern=FOLDER, description="folder of all outputs; shell commands name it, and its files, unquoted"
+    )
     device: Literal["auto", "cpu", "cuda"] = "auto"
     gpus: int = Field(1, ge=0, description="GPUs of one finetuning job")
     checkpoint_seconds: int = Field(
