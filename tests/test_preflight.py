@@ -65,6 +65,14 @@ def test_missing_data_are_told_with_how_to_get_them(found, tmp_path):
     assert "set it to null" in told[3]
 
 
+@pytest.mark.parametrize("source", ["cifar10", "imagenet"])
+def test_a_semicolon_in_a_folders_name_parts_nothing(found, source):
+    root = "/data; old; fetch it once/in"
+    (bad,) = preflight.problems(found(datasets={"mine": [source, root]}))
+    assert bad.what.startswith(f"datasets.mine: {root} is no folder: {source} needs ")
+    assert bad.fix.startswith({"cifar10": "run `snakemake download`", "imagenet": "get ILSVRC2012"}[source])
+
+
 def test_a_disk_that_is_too_small(found):
     bad = the_failure(found(disk={"bytes": 10**18, "unknown": None}))
     assert "the study takes up to 1000000.0 TB, of which 0 B are there" in bad.what

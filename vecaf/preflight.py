@@ -116,11 +116,8 @@ def _datasets(needs: Mapping[str, Any]) -> Iterator[Finding]:
         problem, fetchable = root_problem(source, root), source in ("cifar10", "caltech101")
         if not problem:
             yield ok(f"{names}: {root or 'embedded'}")
-        elif fetchable:
-            yield failed(f"{names}: {problem.partition('; fetch it once')[0]}", DOWNLOAD)
         else:
-            what, _, remedy = problem.partition("; ")
-            yield failed(f"{names}: {what}", remedy)
+            yield failed(f"{names}: {problem.what}", DOWNLOAD if fetchable else problem.remedy)
     for name, file in needs["captions"].items():
         problem = file_problem(file)
         yield failed(f"captioners.{name}.params.file: {problem}") if problem else ok(f"captioners.{name}: {file}")

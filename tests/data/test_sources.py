@@ -107,7 +107,7 @@ def test_a_damaged_cifar_file_is_told(cifar):
 @pytest.mark.parametrize("source", ["cifar10", "caltech101", "imagenet", "image_folder"])
 def test_a_missing_root_is_named_with_what_belongs_there(tmp_path, source):
     root = tmp_path / "nowhere"
-    problem = sources.root_problem(source, str(root))
+    problem = str(sources.root_problem(source, str(root)))
     needed, _ = sources.LAYOUTS[source]
     assert str(root) in problem
     assert all(part in problem for part in needed)
@@ -115,14 +115,14 @@ def test_a_missing_root_is_named_with_what_belongs_there(tmp_path, source):
         sources.load(source, str(root))
     assert str(error.value) == problem
     assert not root.exists()
-    assert "needs a root" in sources.root_problem(source, None)
+    assert "needs a root" in sources.root_problem(source, None).what
 
 
 def test_a_root_that_lacks_one_part_says_which(folder):
     root = folder()
     assert sources.root_problem("image_folder", str(root)) is None
     (root / "test").rename(root / "tset")
-    assert "has no test:" in sources.root_problem("image_folder", str(root))
+    assert "has no test:" in sources.root_problem("image_folder", str(root)).what
 
 
 def test_digits_need_no_root():

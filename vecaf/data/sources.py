@@ -63,22 +63,32 @@ class Source:
     problems: list[str] = field(default_factory=list)
 
 
-def root_problem(source: str, root: str | None) -> str | None:
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong, and what to do about it."""
+
+    what: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.what}; {self.remedy}"
+
+
+def root_problem(source: str, root: str | None) -> Problem | None:
     """Return what is missing under a dataset's root and how to get it, or None where nothing is; reads no image."""
     if source not in LAYOUTS:
-        return f"source {source!r} is not one of {', '.join(LAYOUTS)}"
+        return Problem(f"source {source!r} is not one of {', '.join(LAYOUTS)}", "name one of them")
     needed, remedy = LAYOUTS[source]
     if not needed:
         return None
     if root is None:
-        return (
-            f"source {source} needs a root, the folder that holds {' and '.join(needed)}; {remedy.format(root='ROOT')}"
-        )
+        what = f"source {source} needs a root, the folder that holds {' and '.join(needed)}"
+        return Problem(what, remedy.format(root="ROOT"))
     missing = [part for part in needed if not (Path(root) / part).is_dir()]
     if not missing:
         return None
     what = f"has no {' and no '.join(missing)}" if Path(root).is_dir() else "is no folder"
-    return f"{root} {what}: {source} needs {' and '.join(needed)} there; {remedy.format(root=root)}"
+    return Problem(f"{root} {what}: {source} needs {' and '.join(needed)} there", remedy.format(root=root))
 
 
 def load(source: str, root: str | None, *, split_rule: str | None = None, seed: int = 0) -> Source:
@@ -90,7 +100,7 @@ def load(source: str, root: str | None, *, split_rule: str | None = None, seed: 
     Raises DataError naming the root, what is expected under it and how to get it.
     """
     if problem := root_problem(source, root):
-        raise DataError(problem)
+        raise DataError(str(problem))
     if source in ("digits", "caltech101"):
         loader = _digits if source == "digits" else _caltech101
         return loader(root, split_rule or "stratified_80_20", seed)
