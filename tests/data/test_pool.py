@@ -110,7 +110,14 @@ def test_duplicates_and_an_unexpected_size(folder):
     with pytest.raises(DataError) as error:
         pool.build_pool(source, dataset="mine", tuning_seed=0, pool_size=11)
     assert "train/cat/000.png: listed 3 times (pool id 0, pool id 3, test id 1)" in str(error.value)
-    assert "the pool has 10 images, but pool_size is 11" in str(error.value)
+    assert "the pool has 10 images, but pool_size is 11; correct datasets.mine.pool_size" in str(error.value)
+    assert "Replace or remove" in str(error.value)
+
+
+def test_files_that_are_in_order_are_not_to_be_replaced(folder):
+    source = sources.load("image_folder", str(folder()))
+    with pytest.raises(DataError, match=r"pool_size is 11; correct datasets\.mine\.pool_size$"):
+        pool.build_pool(source, dataset="mine", tuning_seed=0, pool_size=11)
 
 
 def test_the_index_hash_tells_pools_apart(folder):

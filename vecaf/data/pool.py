@@ -48,12 +48,14 @@ def build_pool(
 
     problems = [*source.problems, *_duplicates(source), *_class_problems(source)]
     found = len(source.items["pool"].files)
+    unexpected = []
     if pool_size is not None and pool_size != found:
-        problems.append(f"the pool has {found} images, but pool_size is {pool_size}")
+        remedy = f"correct datasets.{dataset}.pool_size"
+        unexpected = [f"the pool has {found} images, but pool_size is {pool_size}; {remedy}"]
     images, undecodable = _read_all(source, pack_limit, workers)
     problems += undecodable
-    if problems:
-        raise DataError(_listed(dataset, source, problems))
+    if unexpected or problems:
+        raise DataError(_listed(dataset, source, unexpected, problems))
 
     parts = []
     for split in SPLITS:
@@ -220,11 +222,13 @@ class _Packing:
         return np.empty(EMPTY, dtype=np.uint8) if self._array is None else self._array
 
 
-def _listed(dataset: str, source: Source, problems: list[str]) -> str:
+def _listed(dataset: str, source: Source, of_configuration: list[str], of_files: list[str]) -> str:
     place = f" under {source.root}" if source.root else ""
+    problems = of_configuration + of_files
     lines = [f"dataset {dataset}{place} has {len(problems)} problem{'s' if len(problems) > 1 else ''}:"]
     lines += [f"  {problem}" for problem in problems[:LISTED]]
     if len(problems) > LISTED:
         lines.append(f"  … and {len(problems) - LISTED} more")
-    lines.append("Replace or remove these files and folders (in both splits), then run the target again.")
+    if of_files:
+        lines.append("Replace or remove these files and folders (in both splits), then run the target again.")
     return "\n".join(lines)
