@@ -21,7 +21,10 @@ def main(argv: list[str]) -> str:
     args = parser.parse_args(argv)
     params = args.params
     if len(args.selections) != len(params["cells"]) or len(args.similarities) != len(params["prompts"]):
-        raise ArtifactError(f"{len(args.selections)} selections for {len(params['cells'])} cells")
+        raise ArtifactError(
+            f"{len(args.selections)} selections for {len(params['cells'])} cells, "
+            f"{len(args.similarities)} similarities for {len(params['prompts'])} prompts; make the target again"
+        )
     import pandas as pd
 
     index = artifacts.read_table(args.pool[0]).query("split == 'pool'").sort_values("id")

@@ -83,6 +83,8 @@ def test_draws_go_by_id_so_that_shared_images_are_shown_for_both(files):
         assert (number in shown[0]) or (number in shown[1])
 
 
-def test_a_selection_too_few_is_refused(files):
-    with pytest.raises(ArtifactError, match="1 selections for 2 cells"):
+def test_a_selection_or_a_similarity_too_few_is_refused(files):
+    with pytest.raises(ArtifactError, match="1 selections for 2 cells, 1 similarities for 1 prompts; make"):
         joined(files, selections=("a",))
+    with pytest.raises(ArtifactError, match="2 selections for 2 cells, 1 similarities for 2 prompts; make"):
+        joined(files, prompts=["snow", "fog"])

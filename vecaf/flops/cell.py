@@ -55,10 +55,10 @@ def profiles_of(backbone: str, parameters: Mapping[str, Any], counts: Counts) ->
     named = {"backbone": backbone, **{part: text[part]["name"] for part in text}}
     for part, name in named.items():
         if (part, name) not in counts:
-            raise ArtifactError(f"the {part} {name} has no count: make flops/{part}/{name}.json")
+            raise ArtifactError(f"the {part} {name} has no count; run `snakemake flops`")
     found = {part: counts[part, name] for part, name in named.items()}
     if side not in found["backbone"]["sizes"]:
-        raise ArtifactError(f"the backbone {backbone} is not counted at {side} px: make its count again")
+        raise ArtifactError(f"the backbone {backbone} is not counted at {side} px; run `snakemake flops`")
     return Profiles(**found | {"backbone": found["backbone"] | found["backbone"]["sizes"][side]})
 
 
@@ -107,7 +107,7 @@ def _steps(
     in_finetune = cea is not None and cea["in_finetune"]
     if reads_text := in_finetune or any(augments(parameters, loop) for loop in range(1, len(selections) + 1)):
         if profiles.captioner is None or profiles.encoder is None:
-            raise ArtifactError("a cell with captions was given no profile of its captioner and encoder; make them")
+            raise ArtifactError("a cell with captions has no count of its captioner and encoder; run `snakemake flops`")
         yield Work(ONCE, "caption", _times(profiles.captioner["macs"], pool))
         yield Work(ONCE, "embed_text", _times(profiles.encoder["macs"], pool))
     if (styling := parameters.get("stylize")) is not None:
