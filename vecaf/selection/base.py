@@ -270,7 +270,7 @@ def _check_finite(name: str, values: np.ndarray | Logits, ids: np.ndarray) -> No
         if not good.all():
             bad = int(ids[start + int(np.flatnonzero(~good)[0])])
             raise SelectionError(
-                f"{name} of id {bad} is not finite ({int((~good).sum())} such rows from id {int(ids[start])} on); "
+                f"{name} of id {bad} is not finite (at least {int((~good).sum())} such rows); "
                 "the weights that scored the pool have diverged, lower the learning rate"
             )
 
