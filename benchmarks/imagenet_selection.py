@@ -13,7 +13,6 @@ benchmarks.selection; its losses are log-normal. The peak is that of the process
 from __future__ import annotations
 
 import argparse
-import os
 import tempfile
 import time
 from pathlib import Path
@@ -107,7 +106,9 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, help="run so many; without it, until the objective settles")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
-    os.environ |= {"OMP_NUM_THREADS": str(args.threads), "OPENBLAS_NUM_THREADS": str(args.threads)}
+    import torch
+
+    torch.set_num_threads(args.threads)
     with tempfile.TemporaryDirectory() as folder:
         print(f"N = {args.n:,}, d = {args.width}, K = {args.k:,}, {args.threads} threads", flush=True)
         run(memory_map(Path(folder) / "embeddings.npy", args.n, args.width), args.k, args.iterations)

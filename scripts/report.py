@@ -20,9 +20,9 @@ def main(argv: list[str]) -> str:
 
     page = report.build(
         args.params,
-        tables={file.stem: file.read_text() for file in args.tables},
-        figures={file.stem: (file.read_bytes(), file.with_suffix(".md").read_text()) for file in args.figures},
-        claims=args.claims[0].read_text() if args.claims else None,
+        tables={file.stem: artifacts.read_text(file) for file in args.tables},
+        figures={file.stem: (file.read_bytes(), artifacts.read_text(file.with_suffix(".md"))) for file in args.figures},
+        claims=artifacts.read_text(args.claims[0]) if args.claims else None,
         rows=[artifacts.read_table(file) for file in args.rows],
         records=Records(args.cells, args.published),
     )

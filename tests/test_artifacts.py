@@ -78,6 +78,7 @@ with artifacts.array_writer({str(tmp_path / "e.npy")!r}, (10, 2), "float32") as 
         artifacts.read_table,
         artifacts.read_weights,
         artifacts.read_weights_metadata,
+        artifacts.read_text,
     ],
 )
 def test_missing_and_cut_files_are_refused_by_name(tmp_path, reader):
@@ -98,6 +99,17 @@ def test_arrays_and_weights_come_back(tmp_path):
     artifacts.write_weights(tmp_path / "w.safetensors", {"w": torch.arange(4.0).view(2, 2).T}, {"ids": "abc"})
     assert artifacts.read_weights(tmp_path / "w.safetensors")["w"].tolist() == [[0, 2], [1, 3]]
     assert artifacts.read_weights_metadata(tmp_path / "w.safetensors") == {"ids": "abc"}
+
+
+def test_text_is_utf8_whatever_the_locale_says(tmp_path):
+    code = (
+        "import sys; from vecaf import artifacts; artifacts.write_text(sys.argv[1], artifacts.read_text(sys.argv[2]))"
+    )
+    artifacts.write_text(tmp_path / "in.md", "90.0 ± 0.1 − λ")
+    ascii_locale = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    command = [sys.executable, "-c", code, str(tmp_path / "out.md"), str(tmp_path / "in.md")]
+    subprocess.run(command, check=True, env={**os.environ, **ascii_locale})
+    assert (tmp_path / "out.md").read_bytes() == "90.0 ± 0.1 − λ".encode()
 
 
 def test_equal_weights_have_equal_bytes(tmp_path):

@@ -24,7 +24,7 @@ def read(arguments: list[str]) -> tuple[Study, list[str]]:
     """
     _, args = parse_args(arguments)
     raw: dict[str, Any] = {}
-    for name in re.findall(r'^configfile: "(.+)"', SNAKEFILE.read_text(), re.MULTILINE):
+    for name in re.findall(r'^configfile: "(.+)"', SNAKEFILE.read_text(encoding="utf-8"), re.MULTILINE):
         update_config(raw, ConfigSettings(configfiles=[SNAKEFILE.with_name(name)]).overwrite_config)
     try:
         given = ConfigSettings(configfiles=args.configfile, config=parse_config(args.config))

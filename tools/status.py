@@ -97,7 +97,9 @@ class Status:
     def running(self) -> set[str]:
         """Cells with a job that has begun, under a snakemake that holds its lock."""
         locked = (
-            line for file in (self._notes / "locks").glob("*.output.lock") for line in file.read_text().split("\n")
+            line
+            for file in (self._notes / "locks").glob("*.output.lock")
+            for line in file.read_text(encoding="utf-8").split("\n")
         )
         return self._marked & self._cells_of(locked)
 
@@ -120,7 +122,7 @@ def decoded(folder: Path) -> Iterator[str]:
 def failures(folder: Path) -> Iterator[str]:
     """Yield (log: its error) of every log below a folder whose last attempt failed."""
     for log in sorted(folder.rglob("*.log")):
-        if found := _ERROR.search(text := log.read_text(errors="replace")):
+        if found := _ERROR.search(text := log.read_text(encoding="utf-8", errors="replace")):
             last = found[0] if found[0].startswith("error") else text.strip().rpartition("\n")[2]
             yield f"{log}: {last}"
 

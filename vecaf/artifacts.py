@@ -93,7 +93,7 @@ def _opened(path: str | Path):
 def write_json(path: str | Path, value: Any) -> None:
     """Write a value as JSON with sorted keys; raises ValueError for NaN and infinities, which JSON does not have."""
     with atomic(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
+        temporary.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def read_json(path: str | Path) -> Any:
@@ -220,4 +220,12 @@ def _safetensors(path: str | Path) -> Iterator[None]:
 def write_text(path: str | Path, text: str) -> None:
     """Write a text."""
     with atomic(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
+
+
+def read_text(path: str | Path) -> str:
+    with _opened(path) as file:
+        try:
+            return file.read().decode()
+        except UnicodeDecodeError as error:
+            raise ArtifactError(f"{path} is not UTF-8 ({error}); delete it and run its target again") from error

@@ -109,12 +109,12 @@ def _code_digest(entries: tuple[str, ...], root: Path) -> str:
 @cache
 def step_version(step: str) -> int:
     """Return the version of an expensive step; raises KeyError for a step that the lock file does not name."""
-    return json.loads(LOCK.read_text())[step]["version"]
+    return json.loads(LOCK.read_text(encoding="utf-8"))[step]["version"]
 
 
 def drifted() -> list[str]:
     """Return the expensive steps whose code is not the one that the lock file acknowledges."""
-    lock = json.loads(LOCK.read_text())
+    lock = json.loads(LOCK.read_text(encoding="utf-8"))
     return [step for step, entry in lock.items() if entry["code"] != code_digest(*entry["entries"])]
 
 
@@ -126,7 +126,7 @@ def main(arguments: list[str]) -> int:
             file=sys.stderr,
         )
         return 2
-    lock = json.loads(LOCK.read_text())
+    lock = json.loads(LOCK.read_text(encoding="utf-8"))
     for step in arguments[1:]:
         if step not in lock:
             print(f"{step!r} is not one of {', '.join(lock)}", file=sys.stderr)
@@ -134,7 +134,7 @@ def main(arguments: list[str]) -> int:
         lock[step]["version"] += arguments[0] == "raise"
         lock[step]["code"] = code_digest(*lock[step]["entries"])
         print(f"{step}: version {lock[step]['version']}, code {lock[step]['code']}")
-    LOCK.write_text(json.dumps(lock, indent=1) + "\n")
+    LOCK.write_text(json.dumps(lock, indent=1) + "\n", encoding="utf-8")
     return 0
 
 

@@ -261,7 +261,7 @@ def _slurm(needs: Mapping[str, Any]) -> Iterator[Finding]:
 def _file_system(path: Path) -> str:
     """Return the kind of file system that holds a path, `unknown` where the system does not tell."""
     try:
-        mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()]
+        mounts = [line.split()[1:3] for line in os.fsdecode(Path("/proc/mounts").read_bytes()).splitlines()]
     except OSError:
         return "unknown"
     place = path.resolve()

@@ -167,7 +167,7 @@ def import_seconds() -> float | None:
 
 def _since_start() -> float | None:
     # The command's name, the second field, may itself contain blanks and brackets: fields count from the last bracket.
-    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    fields = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     started = int(fields[19]) / os.sysconf("SC_CLK_TCK")
     seconds = time.clock_gettime(time.CLOCK_BOOTTIME) - started
     return round(seconds, 2) if seconds >= 0 else None
@@ -224,7 +224,7 @@ def host() -> dict[str, Any]:
 
 def _cpu_facts() -> dict[str, str]:
     """Return what Linux says of the first processor."""
-    first = Path("/proc/cpuinfo").read_text().partition("\n\n")[0]
+    first = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")[0]
     return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in first.splitlines())}
 
 
@@ -248,7 +248,7 @@ def _peak_memory() -> float:
     # getrusage hands the peak of the process that launched this one on to it (a workflow engine of 300 MB, say), so
     # Linux's own count of this program comes first.
     if (status := Path("/proc/self/status")).exists():
-        for line in status.read_text().splitlines():
+        for line in status.read_text(encoding="utf-8").splitlines():
             if line.startswith("VmHWM:"):
                 return round(int(line.split()[1]) * 1024 / 1e6, 1)
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux kibibytes
