@@ -24,7 +24,7 @@ def main(argv: list[str]) -> str:
     parser.add_argument("--weights", type=Path, nargs="+", required=True, help="of the loop before; or backbone, head")
     parser.add_argument("--optimizer", type=Path, help="optimiser state of the loop before")
     parser.add_argument("--embeddings", type=Path, help="pool embeddings behind this loop's selection (CEA)")
-    parser.add_argument("--text", type=Path, help="caption embeddings of the pool (CEA)")
+    parser.add_argument("--text", type=Path, help="caption embeddings of the pool (CEA), record beside")
     parser.add_argument("--stylized", type=Path, help="what is seen in place of the selected images")
     parser.add_argument("--batches", type=Path, help="log of the loops before")
     parser.add_argument("--curve", type=Path, help="curve of the loops before")
@@ -129,7 +129,7 @@ def captions_of(ids: np.ndarray, params: dict, args) -> tuple:
     from vecaf.augmentation import Readings, cea
 
     readings = Readings(**params["cea"]["cea"])
-    embeddings, text = artifacts.read_array(args.embeddings), artifacts.read_array(args.text)
+    embeddings, (text, _) = artifacts.read_array(args.embeddings), artifacts.read_recorded(args.text, "text_hash")
     projected, attention = cea.for_selection(embeddings, text, ids, readings, params["cea"]["seed"])
     return projected.numpy(), attention.numpy(), readings.step
 

@@ -132,6 +132,18 @@ def read_array(path: str | Path, *, mmap: bool = True) -> np.ndarray:
         ) from error
 
 
+def read_recorded(path: str | Path, key: str) -> tuple[np.ndarray, dict[str, Any]]:
+    """Return an array and the JSON record beside it; key: where the record has the array's hash.
+
+    Raises ArtifactError where they are not of one run. Hashing reads the whole file.
+    """
+    record = Path(path).with_suffix(".json")
+    told = read_json(record)
+    if told.get(key) != file_hash(path):
+        raise ArtifactError(f"{path} is not the array that {record} tells of; delete both and run their target again")
+    return read_array(path), told
+
+
 def write_table(path: str | Path, table: pd.DataFrame) -> None:
     """Write a table as Parquet, without its index and with its ``attrs``."""
     with atomic(path) as temporary:

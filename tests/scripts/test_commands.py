@@ -1,5 +1,6 @@
 """The scripts as commands: help for each, and one clear sentence for bad input with nothing written."""
 
+import argparse
 import json
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scripts import embed_text, metrics, pool, select
+from scripts import augment, embed_text, metrics, pool, prompt_similarity, select
 from vecaf import artifacts
 from vecaf.errors import ArtifactError, DataError, SelectionError
 
@@ -97,6 +98,33 @@ def test_text_carries_the_hash_of_its_captions(tmp_path):
     record = artifacts.read_json(tmp_path / "text.json")
     assert record["captions_hash"] == artifacts.file_hash(tmp_path / "captions.parquet")
     assert record["rows"] == 3
+
+
+def test_text_of_another_run_is_refused_by_what_reads_it(tmp_path):
+    from scripts import finetune
+
+    embed_text.main(captions(tmp_path / "captions.parquet", [(0, "a red cat"), (1, "a blue dog"), (2, "a red dog")]))
+    artifacts.write_array(tmp_path / "e.npy", np.eye(3, 4, dtype="float32"))
+    text = ["--text", str(tmp_path / "text.npy")]
+    files = ["--embeddings", str(tmp_path / "e.npy"), *text, "--out", str(tmp_path / "a.npy")]
+    augmenting = [*files, "--record", str(tmp_path / "a.json"), "--params", json.dumps({"cea": {}, "seed": 0})]
+    similar = ["--captions", str(tmp_path / "captions.parquet"), *text, "--out", str(tmp_path / "s.npy")]
+    similar += ["--params", json.dumps({"kind": "tfidf", "prompt": "snow", "seed": 0})]
+    augment.main(augmenting)
+    prompt_similarity.main(similar)
+    captions(tmp_path / "captions.parquet", [(0, "a cat"), (1, "a dog"), (2, "a dog")])
+    with pytest.raises(ArtifactError, match=r"text\.npy embeds other captions than .*captions\.parquet; delete it"):
+        prompt_similarity.main(similar)
+    record = artifacts.read_json(tmp_path / "text.json")
+    artifacts.write_json(tmp_path / "text.json", record | {"text_hash": "0" * 64})
+    chosen = argparse.Namespace(embeddings=tmp_path / "e.npy", text=tmp_path / "text.npy")
+    for reading in (
+        lambda: augment.main(augmenting),
+        lambda: prompt_similarity.main(similar),
+        lambda: finetune.captions_of(np.arange(2), {"cea": {"cea": {}, "seed": 0}}, chosen),
+    ):
+        with pytest.raises(ArtifactError, match=r"text\.npy is not the array that .*text\.json tells of; delete both"):
+            reading()
 
 
 @pytest.fixture
