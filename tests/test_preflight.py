@@ -227,8 +227,8 @@ def test_a_pool_of_unknown_size_leaves_the_disk_unknown_and_says_what_to_set(fou
 
 
 def test_file_systems_are_told_by_the_longest_mount(monkeypatch):
-    mounts = "a / ext4 rw\nb /data nfs4 rw\nc /data/local xfs rw\n"
-    monkeypatch.setattr(preflight.Path, "read_text", lambda self: mounts)
+    mounts = b"a / ext4 rw\nb /data nfs4 rw\nc /data/local xfs rw\nd /gr\xf6sse ext4 rw\n"  # /grösse is no UTF-8
+    monkeypatch.setattr(preflight.Path, "read_bytes", lambda self: mounts)
     assert preflight._file_system(Path("/data/x")) == "nfs4"
     assert preflight._file_system(Path("/data/local/x")) == "xfs"
     assert preflight._file_system(Path("/home")) == "ext4"
