@@ -64,7 +64,7 @@ def products(parts):
     [
         {},
         {"until_convergence": False},
-        {"rows": 50},
+        {"rows": 50, "until_convergence": False},
         {"diversity": 0.0},
         {"objective": "uniform", "debias": "none"},
         {"objective": "released", "diversity": 1.0},

@@ -102,7 +102,7 @@ def test_they_are_sorted_from_the_lowest(specs):
     ("label", "family"),
     [
         ("default", "default"),
-        ("ods.rows = 1000", "ods"),
+        ("ods.rows = 1000, ods.until_convergence = false", "ods"),
         ("cea.noise = 0.001, cea.step = 1.2", "cea"),
         ("cea = none", "cea"),
         ("captioner = blip2_shuffled", "captioner"),

@@ -161,7 +161,7 @@ def test_planned_commands_can_be_pasted(fresh):
         (f"{CELLS}/vecav/5pct/3loops/seed0/metrics.json", "there is no method 'vecav'; did you mean vecaf?"),
         (
             f"{CELLS}/vecaf/5/3loop/0/metrics.json",
-            "ratio '5' is written 1pct, 0.5pct; there is no schedule '3loop'; is",
+            "ratio '5' is written 1pct, 0.5pct; there is no schedule '3loop'; did you mean 3loops?",
         ),
         (
             f"{CELLS}/vecaf/5pct/3loops/seed0/metric.json",

@@ -45,6 +45,7 @@ def layout_of(layout: Mapping[str, Any]) -> Layout:
         reference=REFERENCE,
         reference_title=next((column.title for column in columns if REFERENCE.items() <= column.printed.items()), ""),
         notes=(_weights(settings), *settings["notes"]),
+        readings={name: said | {"encoder": "the column's"} for name, said in settings["readings"].items()},
     )
 
 
