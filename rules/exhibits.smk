@@ -134,6 +134,14 @@ def metrics_of(exhibit):
     return [file for file in files if at_hand(file)]
 
 
+def judged_corrupted(wildcards):
+    """Return the records of cells that an exhibit judges on corrupted images, too; published ones are not run again."""
+    exhibits = [name for name in study.exhibits() if study.domains(name)]
+    if not exhibits:
+        refuse("this configuration shows no exhibit of corrupted images, which ood would make; table3 is one")
+    return [file for exhibit in exhibits for file in metrics_of(exhibit)]
+
+
 def curves_of(exhibit):
     """Return the logs of the cells of an exhibit that are not read from the bundle, which finetuning wrote."""
     return [in_cell(f"{CELL}{name}", cell) for cell in own_cells(exhibit) for name in (bundle.BATCHES, bundle.CURVE)]

@@ -35,14 +35,6 @@ rule cells:
         [in_cell(f"{CELL}metrics.json", cell) for cell in study.cells()],
 
 
-def judged_corrupted(wildcards):
-    """Return the records of cells that an exhibit judges on corrupted images, too; published ones are not run again."""
-    exhibits = [name for name in study.exhibits() if study.domains(name)]
-    if not exhibits:
-        refuse("this configuration shows no exhibit of corrupted images, which ood would make; table3 is one")
-    return [file for exhibit in exhibits for file in metrics_of(exhibit)]
-
-
 rule ood:
     input:
         judged_corrupted,
