@@ -24,7 +24,7 @@ from vecaf import artifacts, command
 from vecaf.errors import ArtifactError, meant
 from vecaf.reporting import bundle, statistics
 from vecaf.reporting.contrasts import percent, points
-from vecaf.reporting.metrics import selection_facts, selections
+from vecaf.reporting.metrics import selection_facts, selection_hashes
 
 HEADER = [
     "group",
@@ -77,7 +77,7 @@ class Group:
 
     def selected(self) -> tuple[float, float] | None:
         """Return how many different images the loops have selected, and how many in all; means over seeds."""
-        chosen = [selections(record) for record in self._metrics.values()]
+        chosen = [selection_hashes(record) for record in self._metrics.values()]
         named = {name for names in chosen for name in names}
         ids = self._ids[self._ids["ids_hash"].isin(named)]
         sets = {name: set(rows) for name, rows in ids.groupby("ids_hash")["id"]}

@@ -20,7 +20,7 @@ from vecaf import artifacts, command
 from vecaf.errors import ArtifactError
 from vecaf.reporting import bundle
 from vecaf.reporting.layout import seed_path
-from vecaf.reporting.metrics import check_metrics, selections
+from vecaf.reporting.metrics import check_metrics, selection_hashes
 
 EVERY = ["*"]
 
@@ -105,7 +105,7 @@ def ids_of(root: Path, records: pd.DataFrame) -> tuple[pd.DataFrame, int]:
         if (folder / "selection.json").exists()
     }
     texts = records.loc[records["file"] == bundle.METRICS, "text"]
-    named = sorted({name for text in texts for name in selections(bundle.parsed(text, "records"))})
+    named = sorted({name for text in texts for name in selection_hashes(bundle.parsed(text, "records"))})
     tables = [pd.DataFrame({"ids_hash": pd.Series(dtype=str), "id": pd.Series(dtype="int64")})]
     for name in (name for name in named if name in known):
         ids = artifacts.read_table(known[name] / "selection.parquet")["id"].to_numpy("int64")

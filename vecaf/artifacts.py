@@ -236,6 +236,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def read_text(path: str | Path) -> str:
+    """Return a text; raises ArtifactError when its file is missing or not UTF-8."""
     with _opened(path) as file:
         try:
             return file.read().decode()

@@ -136,7 +136,7 @@ def merged(folder: Path, new: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFr
     """
     import pandas as pd
 
-    from vecaf.reporting.metrics import selections
+    from vecaf.reporting.metrics import selection_hashes
 
     def both(file: str, keep) -> pd.DataFrame:
         old = artifacts.read_table(folder / file) if (folder / file).exists() else new[file][:0]
@@ -150,7 +150,9 @@ def merged(folder: Path, new: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFr
         for file in (CURVES, BATCHES)
     )
     named = {
-        name for text in records.loc[records["file"] == METRICS, "text"] for name in selections(parsed(text, RECORDS))
+        name
+        for text in records.loc[records["file"] == METRICS, "text"]
+        for name in selection_hashes(parsed(text, RECORDS))
     }
     ids = both(IDS, lambda table: ~table["ids_hash"].isin(set(new[IDS]["ids_hash"])))
     ids = ids[ids["ids_hash"].isin(named)].sort_values(["ids_hash", "id"])

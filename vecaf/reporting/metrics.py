@@ -266,7 +266,7 @@ def recall_gap(recalls: Sequence[float | None], histogram: Sequence[int]) -> flo
     return math.fsum(more) / len(more) - math.fsum(less) / len(less) if more and less else None
 
 
-def selections(metrics: Mapping[str, Any]) -> list[str]:
+def selection_hashes(metrics: Mapping[str, Any]) -> list[str]:
     """Return the hashes of a cell's selections, in the order of its loops."""
     ids = metrics["provenance"]["ids"]
     return [ids[loop] for loop in sorted(ids, key=lambda name: int(name.removeprefix("loop")))]
@@ -289,7 +289,7 @@ def table_row(
         "reason": None,
         **{name: numbers.get(name) for name in VALUES},
         **selection_facts(metrics["provenance"].get("selection") or [], class_recalls(metrics)),
-        "ids": " ".join(selections(metrics)),
+        "ids": " ".join(selection_hashes(metrics)),
         "origin": origin,
         "digest": metrics["provenance"]["digest"],
         "published_top1": published_top1,
